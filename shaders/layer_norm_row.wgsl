@@ -1,0 +1,55 @@
+//! layer_norm_row
+//!
+//! output[row][col] = (input[row][col] - mean) / sqrt(variance + epsilon) * weight[col] + bias[col]
+//!
+//! mean and (biased) variance over the row, in two passes: torch.nn.functional.layer_norm over the last dimension.
+//! LANES invocations share a row, so a workgroup makes THREADS / LANES rows. `serial` gives a row to one
+//! invocation, without barriers (a barrier is a coroutine switch on software adapters); `tree` is for GPUs.
+//! A row past the end has no elements instead of returning early, so that barriers stay in uniform flow.
+//!
+//! uses: grid, numeric, reduce
+//! variants:
+//!   serial   THREADS=8 LANES=1
+//!   tree     THREADS=128 LANES=128
+
+override THREADS: u32 = 8u;
+override LANES: u32 = 1u;
+
+struct Params {
+    rows: u32,
+    cols: u32,
+    epsilon: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(2) var<storage, read> weight: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> output: array<f32>;
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = flat_workgroup(group, groups) * (THREADS / LANES) + thread / LANES;
+    let lane = thread % LANES;
+    let base = row * params.cols;
+    let cols = select(0u, params.cols, row < params.rows);
+    var sum = 0.0;
+    for (var col = lane; col < cols; col += LANES) {
+        sum += input[base + col];
+    }
+    let mean = row_sum(thread, sum) / f32(params.cols);
+    var squares = 0.0;
+    for (var col = lane; col < cols; col += LANES) {
+        let d = input[base + col] - mean;
+        squares += d * d;
+    }
+    let variance = row_sum(thread, squares) / f32(params.cols);
+    let scale = inverseSqrt(variance + params.epsilon);
+    for (var col = lane; col < cols; col += LANES) {
+        output[base + col] = (input[base + col] - mean) * scale * weight[col] + bias[col];
+    }
+}

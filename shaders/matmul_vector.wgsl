@@ -1,0 +1,179 @@
+//! matmul_vector
+//!
+//! output[b][row][col] = act(sum_k lhs[b][row][k] * rhs[b][k][col] + bias[col]) + residual[b][row][col]
+//!
+//! For products with at most ROWS rows, one or up to four. Both sides are read through strides (in elements), so either
+//! may be transposed or shared by the batch (stride 0). The bound piece of rhs holds columns
+//! [col_start, col_start + piece_cols) and starts at its first one. output and residual are [batch][rows][output_cols];
+//! bias has output_cols elements. flags: 1 bias, 2 residual; a buffer whose bit is clear is bound but never read.
+//!
+//! A workgroup makes all rows of TILE_COLS columns, so there are batch * ceil(piece_cols / TILE_COLS) workgroups. SHARE
+//! invocations share the same columns: each sums every SHARE-th step of k, and they join their parts through workgroup
+//! memory. With SHARE = 1 (the cpu variants, for software adapters) there is no barrier and each invocation makes its
+//! outputs alone. NEAR_K says whether neighbouring invocations stand on neighbouring steps of k, as a GPU wants for a
+//! right side [col][k], or on neighbouring columns, for [k][col].
+//! The wide variants read both sides as vec4 along k. They need lhs_k_stride = rhs_k_stride = 1, and depth, all other
+//! strides and the offsets of both bindings divisible by 4 elements.
+//! Legal: SHARE divides THREADS; COLUMNS = TILE_COLS * SHARE / THREADS is 1 or 4; ROWS is 1 or 4.
+//!
+//! uses: activation, grid
+//! variants:
+//!   cpu_1        ROWS=1 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=1 ELEMENT=f32
+//!   cpu_4        ROWS=4 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=1 ELEMENT=f32
+//!   cpu_wide_1   ROWS=1 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=4 ELEMENT=vec4<f32>
+//!   cpu_wide_4   ROWS=4 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=4 ELEMENT=vec4<f32>
+//!   gpu_1        ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=1 ELEMENT=f32
+//!   gpu_4        ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=1 ELEMENT=f32
+//!   gpu_wide_1   ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=4 ELEMENT=vec4<f32>
+//!   gpu_wide_4   ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=4 ELEMENT=vec4<f32>
+//!   gpu_cols_1   ROWS=1 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 WIDE=1 ELEMENT=f32
+//!   gpu_cols_4   ROWS=4 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 WIDE=1 ELEMENT=f32
+
+override ACTIVATION: u32 = 0u;
+const ROWS: u32 = 1u;
+const TILE_COLS: u32 = 32u;
+const SHARE: u32 = 1u;
+const THREADS: u32 = 8u;
+const NEAR_K: u32 = 0u;
+// Values of k a step, as many as ELEMENT holds.
+const WIDE: u32 = 1u;
+alias ELEMENT = f32;
+const LANES: u32 = THREADS / SHARE;
+const COLUMNS: u32 = TILE_COLS / LANES;
+
+struct Params {
+    rows: u32,
+    cols: u32,
+    depth: u32,
+    batch: u32,
+    lhs_batch_stride: u32,
+    lhs_row_stride: u32,
+    lhs_k_stride: u32,
+    rhs_batch_stride: u32,
+    rhs_k_stride: u32,
+    rhs_col_stride: u32,
+    col_start: u32,
+    piece_cols: u32,
+    output_cols: u32,
+    flags: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> lhs: array<ELEMENT>;
+@group(0) @binding(2) var<storage, read> rhs: array<ELEMENT>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+
+// [row][thread]: the parts of an invocation's columns
+var<workgroup> tile_sums: array<vec4<f32>, ROWS * THREADS>;
+
+// Rows and columns past the end repeat the last one; their sums are not written.
+fn lhs_row(b: u32, row: u32) -> u32 {
+    return b * params.lhs_batch_stride + min(row, u32(i32(params.rows) - 1)) * params.lhs_row_stride;
+}
+
+fn rhs_col(b: u32, piece_col: u32) -> u32 {
+    return b * params.rhs_batch_stride + min(piece_col, u32(i32(params.piece_cols) - 1)) * params.rhs_col_stride;
+}
+
+fn products(l: vec4<f32>, c0: vec4<f32>, c1: vec4<f32>, c2: vec4<f32>, c3: vec4<f32>) -> vec4<f32> {
+    if (WIDE == 1u) {
+        return l * vec4<f32>(c0.x, c1.x, c2.x, c3.x);
+    }
+    return vec4<f32>(dot(l, c0), dot(l, c1), dot(l, c2), dot(l, c3));
+}
+
+fn put(b: u32, row: u32, piece_col: u32, sum: f32) {
+    let col = params.col_start + piece_col;
+    if (b < params.batch && row < params.rows && piece_col < params.piece_cols && col < params.cols) {
+        var x = sum;
+        // The bounds stand in for the flags: see matmul_register on branches that turn on params alone.
+        if (col < params.cols * (params.flags & 1u)) {
+            x += bias[col];
+        }
+        x = activate(ACTIVATION, x);
+        let at = (b * params.rows + row) * params.output_cols + col;
+        if (col < params.cols * (params.flags / 2u & 1u)) {
+            x += residual[at];
+        }
+        output[at] = x;
+    }
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let tile = flat_workgroup(group, groups);
+    let col_tiles = (params.piece_cols + (TILE_COLS - 1u)) / TILE_COLS;
+    let b = tile / col_tiles;
+    if (b >= params.batch) {
+        return;
+    }
+    let part = select(thread / LANES, thread % SHARE, NEAR_K == 1u);
+    let lane = select(thread % LANES, thread / SHARE, NEAR_K == 1u);
+    // An invocation's columns stand LANES apart, so that its neighbours' are next to them.
+    let col = tile % col_tiles * TILE_COLS + lane;
+    let row0 = lhs_row(b, 0u) / WIDE;
+    let row1 = lhs_row(b, 1u) / WIDE;
+    let row2 = lhs_row(b, 2u) / WIDE;
+    let row3 = lhs_row(b, 3u) / WIDE;
+    let col0 = rhs_col(b, col) / WIDE;
+    let col1 = rhs_col(b, col + LANES) / WIDE;
+    let col2 = rhs_col(b, col + LANES * 2u) / WIDE;
+    let col3 = rhs_col(b, col + LANES * 3u) / WIDE;
+    let steps = select(0u, params.depth / WIDE, col < params.piece_cols);
+    var sum0 = vec4<f32>();
+    var sum1 = vec4<f32>();
+    var sum2 = vec4<f32>();
+    var sum3 = vec4<f32>();
+    for (var k = part; k < steps; k += SHARE) {
+        let right = k * params.rhs_k_stride;
+        let c0 = vec4<f32>(rhs[col0 + right]);
+        var c1 = vec4<f32>();
+        var c2 = vec4<f32>();
+        var c3 = vec4<f32>();
+        if (COLUMNS == 4u) {
+            c1 = vec4<f32>(rhs[col1 + right]);
+            c2 = vec4<f32>(rhs[col2 + right]);
+            c3 = vec4<f32>(rhs[col3 + right]);
+        }
+        let left = k * params.lhs_k_stride;
+        sum0 += products(vec4<f32>(lhs[row0 + left]), c0, c1, c2, c3);
+        if (ROWS == 4u) {
+            sum1 += products(vec4<f32>(lhs[row1 + left]), c0, c1, c2, c3);
+            sum2 += products(vec4<f32>(lhs[row2 + left]), c0, c1, c2, c3);
+            sum3 += products(vec4<f32>(lhs[row3 + left]), c0, c1, c2, c3);
+        }
+    }
+    if (SHARE > 1u) {
+        tile_sums[thread] = sum0;
+        if (ROWS == 4u) {
+            tile_sums[THREADS + thread] = sum1;
+            tile_sums[2u * THREADS + thread] = sum2;
+            tile_sums[3u * THREADS + thread] = sum3;
+        }
+        workgroupBarrier();
+        // The sharers divide the outputs of their columns among themselves.
+        for (var i = part; i < ROWS * COLUMNS; i += SHARE) {
+            let row = i / COLUMNS;
+            let c = i % COLUMNS;
+            var sum = 0.0;
+            for (var p = 0u; p < SHARE; p++) {
+                let sharer = select(p * LANES + lane, lane * SHARE + p, NEAR_K == 1u);
+                sum += tile_sums[row * THREADS + sharer][c];
+            }
+            put(b, row, col + c * LANES, sum);
+        }
+    } else {
+        for (var row = 0u; row < ROWS; row++) {
+            let sums = select(select(sum0, sum1, row == 1u), select(sum2, sum3, row == 3u), row >= 2u);
+            for (var c = 0u; c < COLUMNS; c++) {
+                put(b, row, col + c * LANES, sums[c]);
+            }
+        }
+    }
+}
