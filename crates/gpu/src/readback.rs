@@ -1,0 +1,151 @@
+//! Bytes from the device to the host.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::buffer::{Buffer, BufferSlice};
+use crate::device::Gpu;
+use crate::error::GpuError;
+
+/// Most bytes that one round brings back.
+const WINDOW: u64 = 64 << 20;
+
+/// A contiguous run of bytes within one round.
+struct Piece {
+    /// Which of the parts asked for.
+    part: usize,
+    /// Where it starts in that part's buffer.
+    from: u64,
+    /// Where it starts in the staging buffer.
+    at: u64,
+    bytes: u64,
+}
+
+impl Gpu {
+    /// Reads byte ranges of buffers, after everything submitted so far. All of them come back in one
+    /// submission and one mapping, as long as they are 64 MiB together; beyond that in rounds.
+    ///
+    /// # Errors
+    /// [`GpuError::Validation`] where a range leaves its buffer or is not made of whole 4-byte words,
+    /// and whatever the device has reported since the last call.
+    pub fn read(&self, parts: &[(&Buffer, Range<u64>)]) -> Result<Vec<Vec<u8>>, GpuError> {
+        for (buffer, range) in parts {
+            self.owns(buffer, "read")?;
+            let Some(bytes) = range.end.checked_sub(range.start) else {
+                let message = format!(
+                    "range {}..{} of buffer {} runs backwards",
+                    range.start,
+                    range.end,
+                    buffer.label()
+                );
+                return Err(GpuError::validation("read", message));
+            };
+            BufferSlice { buffer, offset: range.start, bytes }.check("read")?;
+        }
+        let ranges: Vec<Range<u64>> = parts.iter().map(|(_, range)| range.clone()).collect();
+        let window = WINDOW.min(self.0.profile.limits.max_buffer / 4 * 4);
+        let mut read: Vec<Vec<u8>> =
+            ranges.iter().map(|range| Vec::with_capacity((range.end - range.start) as usize)).collect();
+        for round in rounds(&ranges, window) {
+            self.read_round(parts, &round, &mut read)?;
+        }
+        Ok(read)
+    }
+
+    fn read_round(
+        &self,
+        parts: &[(&Buffer, Range<u64>)],
+        round: &[Piece],
+        read: &mut [Vec<u8>],
+    ) -> Result<(), GpuError> {
+        let bytes = round.last().map_or(0, |piece| piece.at + piece.bytes);
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.create_raw("readback", bytes, usage, false)?;
+        self.guarded("readback", bytes, |device| {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for piece in round {
+                let source = &parts[piece.part].0.0.raw;
+                encoder.copy_buffer_to_buffer(source, piece.from, &staging, piece.at, piece.bytes);
+            }
+            self.0.queue.submit([encoder.finish()])
+        })?;
+        self.mapped(&staging, |view| {
+            for piece in round {
+                read[piece.part]
+                    .extend_from_slice(&view[piece.at as usize..(piece.at + piece.bytes) as usize]);
+            }
+        })
+    }
+
+    /// Waits for everything submitted, then shows the bytes of a readable buffer to `look`.
+    pub(crate) fn mapped(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8])) -> Result<(), GpuError> {
+        let outcome = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&outcome);
+        // Nothing but the loss of the device keeps a buffer made for it from being mapped. On a device
+        // of the caller's, whose loss is reported to the caller alone, this is where it shows.
+        let gone = || GpuError::Lost { reason: "it no longer gives back what it computed".into() };
+        self.guarded("readback", staging.size(), |_| {
+            staging.map_async(wgpu::MapMode::Read, .., move |result| {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            });
+        })
+        .map_err(|error| if let GpuError::Validation { .. } = error { gone() } else { error })?;
+        self.wait()?;
+        let result = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !matches!(result, Some(Ok(()))) {
+            return Err(gone());
+        }
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|error| GpuError::validation("readback", error.to_string()))?;
+        look(&view);
+        Ok(())
+    }
+}
+
+/// Packs ranges densely into rounds of at most `window` bytes, cutting those that do not fit.
+fn rounds(ranges: &[Range<u64>], window: u64) -> Vec<Vec<Piece>> {
+    let mut rounds: Vec<Vec<Piece>> = Vec::new();
+    let mut used = window;
+    for (part, range) in ranges.iter().enumerate() {
+        let mut from = range.start;
+        while from < range.end {
+            if used == window {
+                rounds.push(Vec::new());
+                used = 0;
+            }
+            let bytes = (range.end - from).min(window - used);
+            if let Some(round) = rounds.last_mut() {
+                round.push(Piece { part, from, at: used, bytes });
+            }
+            used += bytes;
+            from += bytes;
+        }
+    }
+    rounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(ranges: &[Range<u64>], window: u64) -> Vec<Vec<(usize, u64, u64, u64)>> {
+        let flat = |piece: Piece| (piece.part, piece.from, piece.at, piece.bytes);
+        rounds(ranges, window).into_iter().map(|round| round.into_iter().map(flat).collect()).collect()
+    }
+
+    #[test]
+    fn small_reads_are_one_round() {
+        assert_eq!(shape(&[4..12, 0..0, 8..16], 64), [vec![(0, 4, 0, 8), (2, 8, 8, 8)]]);
+        assert!(shape(&[], 64).is_empty());
+        assert!(shape(std::slice::from_ref(&(4..4)), 64).is_empty());
+    }
+
+    #[test]
+    fn large_reads_are_cut_at_the_window() {
+        assert_eq!(
+            shape(&[0..12, 100..128], 16),
+            [vec![(0, 0, 0, 12), (1, 100, 12, 4)], vec![(1, 104, 0, 16)], vec![(1, 120, 0, 8)]]
+        );
+    }
+}
