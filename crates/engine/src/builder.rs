@@ -1,0 +1,357 @@
+//! Builds a graph op by op. A mistake is found at the op that makes it, and names the layer.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use crate::error::{EngineError, Mismatch, Result};
+use crate::graph::{Graph, Origin, Value};
+use crate::ops::{
+    Activation, Attention, Binary, Concat, Embedding, IndexSelect, L2Normalize, LayerNorm, Matmul, Op, Permute,
+    Reduce, Reduction, Reshape, RhsLayout, Scalar, SegmentMean, Slice, Softmax, Unary,
+};
+use crate::tensor::{DType, TensorDesc};
+
+/// Builds a [`Graph`].
+///
+/// Every op returns the [`Value`] that it makes, or an [`EngineError::Op`] with the layer path, what was expected
+/// and what came. Shapes follow PyTorch; the last dimension is contiguous.
+///
+/// ```
+/// use kiln_engine::{DType, GraphBuilder};
+///
+/// # fn main() -> Result<(), kiln_engine::EngineError> {
+/// let mut g = GraphBuilder::new("example");
+/// let x = g.input("x", &[2, 3], DType::F32);
+/// let weight = g.constant("weight", &[4, 3]);
+/// let y = g.linear(x, weight, None)?;
+/// g.output("y", y);
+/// assert_eq!(g.desc(y).shape, [2, 4]);
+///
+/// let mistake = g.scope("head", |g| g.linear(y, weight, None)).unwrap_err();
+/// assert_eq!(
+///     mistake.to_string(),
+///     "matmul \"example/head\": right side depth: expected 4, as left side f32[2, 4] has, got f32[4, 3]"
+/// );
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct GraphBuilder {
+    graph: Graph,
+    path: String,
+    named: HashMap<Origin, Value>,
+}
+
+impl GraphBuilder {
+    /// Starts a graph; its name begins every layer path.
+    pub fn new(name: &str) -> Self {
+        Self { graph: Graph::empty(name), path: name.to_owned(), named: HashMap::new() }
+    }
+
+    /// The graph that has been built.
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+
+    /// Description of a value.
+    pub fn desc(&self, value: Value) -> &TensorDesc {
+        self.graph.desc(value)
+    }
+
+    /// Builds inside a deeper layer path: `minilm/layer0` within `g.scope("layer0", |g| ...)`.
+    pub fn scope<R>(&mut self, name: impl Display, body: impl FnOnce(&mut Self) -> R) -> R {
+        let length = self.path.len();
+        self.path = format!("{}/{name}", self.path);
+        let result = body(self);
+        self.path.truncate(length);
+        result
+    }
+
+    /// A tensor that is given with every run.
+    pub fn input(&mut self, name: &str, shape: &[usize], dtype: DType) -> Value {
+        self.named_value(TensorDesc::new(shape, dtype), Origin::Input(name.to_owned()))
+    }
+
+    /// An f32 tensor that is read by name from a [`WeightSource`](crate::WeightSource) when the graph is loaded.
+    /// The same name twice is the same value.
+    pub fn constant(&mut self, name: &str, shape: &[usize]) -> Value {
+        self.named_value(TensorDesc::f32(shape), Origin::Constant(name.to_owned()))
+    }
+
+    /// Numbers that belong to the graph itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Elements`] where their number is not the product of the shape.
+    pub fn literal(&mut self, shape: &[usize], data: &[f32]) -> Result<Value> {
+        let desc = TensorDesc::f32(shape);
+        if desc.elements() != data.len() {
+            return Err(EngineError::Elements {
+                expected: desc.elements(),
+                shape: desc.shape,
+                got: data.len(),
+            });
+        }
+        let bits = data.iter().map(|number| number.to_bits()).collect();
+        Ok(self.graph.add_value(desc, Origin::Literal(bits)))
+    }
+
+    /// A single number, of shape `[]`, which broadcasts with everything.
+    pub fn scalar(&mut self, number: f32) -> Value {
+        self.graph.add_value(TensorDesc::f32([]), Origin::Literal(vec![number.to_bits()]))
+    }
+
+    /// A device buffer that starts as zeros, lasts as long as the session, and is shared by name among its plans.
+    pub fn variable(&mut self, name: &str, shape: &[usize], dtype: DType) -> Value {
+        self.named_value(TensorDesc::new(shape, dtype), Origin::Variable(name.to_owned()))
+    }
+
+    /// Gives a variable a new value, after everything in the graph has been computed from the old one.
+    ///
+    /// # Errors
+    /// [`EngineError::Op`] where the descriptions differ or `variable` is none.
+    pub fn assign(&mut self, variable: Value, value: Value) -> Result<()> {
+        let (declared, given) = (self.desc(variable), self.desc(value));
+        let mismatch = if !matches!(self.graph.values()[variable.index()].origin, Origin::Variable(_)) {
+            Some(Mismatch::new("target", "a variable", declared))
+        } else if declared != given {
+            Some(Mismatch::new("value", declared, given))
+        } else {
+            None
+        };
+        if let Some(mismatch) = mismatch {
+            return Err(EngineError::Op { op: "assign", path: self.path.clone(), mismatch });
+        }
+        self.graph.assigns.push((variable, value));
+        Ok(())
+    }
+
+    /// Names a result of the graph.
+    pub fn output(&mut self, name: &str, value: Value) {
+        self.graph.outputs.push((name.to_owned(), value));
+    }
+
+    /// Applies any op: the methods below are short forms of this.
+    ///
+    /// # Errors
+    /// [`EngineError::Op`] where the op cannot work on such inputs.
+    pub fn apply(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Value> {
+        self.graph.add_node(op.into(), inputs.to_vec(), self.path.clone())
+    }
+
+    fn named_value(&mut self, desc: TensorDesc, origin: Origin) -> Value {
+        // A name declared again with another shape becomes a second value, which `Graph::check` reports.
+        if let Some(&value) = self.named.get(&origin)
+            && *self.graph.desc(value) == desc
+        {
+            return value;
+        }
+        let value = self.graph.add_value(desc, origin.clone());
+        self.named.insert(origin, value);
+        value
+    }
+}
+
+/// The ops. Each returns [`EngineError::Op`] where shapes, types or options do not fit; the types named in the
+/// text give the contract in full.
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
+impl GraphBuilder {
+    /// `a b` over the last two dimensions ([`Matmul`]).
+    pub fn matmul(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Matmul::new(), &[a, b])
+    }
+
+    /// `a b^T` over the last two dimensions ([`Matmul`]).
+    pub fn matmul_nt(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Matmul::with_rhs(RhsLayout::Transposed), &[a, b])
+    }
+
+    /// `a^T b` over the last two dimensions ([`Matmul`]).
+    pub fn matmul_tn(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Matmul { transpose_lhs: true, ..Matmul::new() }, &[a, b])
+    }
+
+    /// `x weight^T + bias` with a weight of `[out][in]`: `torch.nn.functional.linear`.
+    pub fn linear(&mut self, x: Value, weight: Value, bias: Option<Value>) -> Result<Value> {
+        let product = self.matmul_nt(x, weight)?;
+        match bias {
+            Some(bias) => self.add(product, bias),
+            None => Ok(product),
+        }
+    }
+
+    /// `a + b`, broadcast ([`Binary::Add`]).
+    pub fn add(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Add, &[a, b])
+    }
+
+    /// `a - b`, broadcast ([`Binary::Sub`]).
+    pub fn sub(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Sub, &[a, b])
+    }
+
+    /// `a * b` element by element, broadcast ([`Binary::Mul`]).
+    pub fn mul(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Mul, &[a, b])
+    }
+
+    /// `a / b`, broadcast ([`Binary::Div`]).
+    pub fn div(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Div, &[a, b])
+    }
+
+    /// The larger of `a` and `b`, broadcast ([`Binary::Maximum`]).
+    pub fn maximum(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Maximum, &[a, b])
+    }
+
+    /// The smaller of `a` and `b`, broadcast ([`Binary::Minimum`]).
+    pub fn minimum(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Minimum, &[a, b])
+    }
+
+    /// Applies an [`Activation`].
+    pub fn activation(&mut self, activation: Activation, x: Value) -> Result<Value> {
+        self.apply(Unary::Activation(activation), &[x])
+    }
+
+    /// [`Activation::Relu`].
+    pub fn relu(&mut self, x: Value) -> Result<Value> {
+        self.activation(Activation::Relu, x)
+    }
+
+    /// [`Activation::Gelu`], with erf.
+    pub fn gelu(&mut self, x: Value) -> Result<Value> {
+        self.activation(Activation::Gelu, x)
+    }
+
+    /// [`Activation::GeluTanh`].
+    pub fn gelu_tanh(&mut self, x: Value) -> Result<Value> {
+        self.activation(Activation::GeluTanh, x)
+    }
+
+    /// [`Activation::Sigmoid`].
+    pub fn sigmoid(&mut self, x: Value) -> Result<Value> {
+        self.activation(Activation::Sigmoid, x)
+    }
+
+    /// [`Activation::Tanh`].
+    pub fn tanh(&mut self, x: Value) -> Result<Value> {
+        self.activation(Activation::Tanh, x)
+    }
+
+    /// [`Activation::Silu`].
+    pub fn silu(&mut self, x: Value) -> Result<Value> {
+        self.activation(Activation::Silu, x)
+    }
+
+    /// `-x`.
+    pub fn neg(&mut self, x: Value) -> Result<Value> {
+        self.apply(Unary::Neg, &[x])
+    }
+
+    /// `e^x`.
+    pub fn exp(&mut self, x: Value) -> Result<Value> {
+        self.apply(Unary::Exp, &[x])
+    }
+
+    /// The natural logarithm.
+    pub fn log(&mut self, x: Value) -> Result<Value> {
+        self.apply(Unary::Log, &[x])
+    }
+
+    /// The square root.
+    pub fn sqrt(&mut self, x: Value) -> Result<Value> {
+        self.apply(Unary::Sqrt, &[x])
+    }
+
+    /// `1 / sqrt(x)`.
+    pub fn rsqrt(&mut self, x: Value) -> Result<Value> {
+        self.apply(Unary::Rsqrt, &[x])
+    }
+
+    /// `|x|`.
+    pub fn abs(&mut self, x: Value) -> Result<Value> {
+        self.apply(Unary::Abs, &[x])
+    }
+
+    /// Rows of a table by id ([`Embedding`]).
+    pub fn embedding(&mut self, table: Value, ids: Value) -> Result<Value> {
+        self.apply(Embedding, &[table, ids])
+    }
+
+    /// Slices along `dim` by index ([`IndexSelect`]).
+    pub fn index_select(&mut self, x: Value, dim: usize, index: Value) -> Result<Value> {
+        self.apply(IndexSelect { dim }, &[x, index])
+    }
+
+    /// Layer normalisation over the last dimension ([`LayerNorm`]).
+    pub fn layer_norm(&mut self, x: Value, weight: Value, bias: Value, epsilon: f32) -> Result<Value> {
+        self.apply(LayerNorm { epsilon: Scalar::new(epsilon) }, &[x, weight, bias])
+    }
+
+    /// Softmax over `dim`, of `x + mask` where there is a mask ([`Softmax`]).
+    pub fn softmax(&mut self, x: Value, mask: Option<Value>, dim: usize) -> Result<Value> {
+        let inputs: Vec<Value> = std::iter::once(x).chain(mask).collect();
+        self.apply(Softmax { dim }, &inputs)
+    }
+
+    /// Attention over packed sequences ([`Attention`]).
+    pub fn attention(&mut self, q: Value, k: Value, v: Value, spans: Value, options: Attention) -> Result<Value> {
+        self.apply(options, &[q, k, v, spans])
+    }
+
+    /// Means of consecutive rows ([`SegmentMean`]).
+    pub fn segment_mean(&mut self, x: Value, offsets: Value) -> Result<Value> {
+        self.apply(SegmentMean, &[x, offsets])
+    }
+
+    /// Division by the norm over the last dimension ([`L2Normalize`]).
+    pub fn l2_normalize(&mut self, x: Value, epsilon: f32) -> Result<Value> {
+        self.apply(L2Normalize { epsilon: Scalar::new(epsilon) }, &[x])
+    }
+
+    /// The same elements under another shape ([`Reshape`]).
+    pub fn reshape(&mut self, x: Value, shape: &[usize]) -> Result<Value> {
+        self.apply(Reshape { shape: shape.to_vec() }, &[x])
+    }
+
+    /// Dimensions in another order ([`Permute`]).
+    pub fn permute(&mut self, x: Value, dims: &[usize]) -> Result<Value> {
+        self.apply(Permute { dims: dims.to_vec() }, &[x])
+    }
+
+    /// The indices `start..end` of `dim` ([`Slice`]).
+    pub fn slice(&mut self, x: Value, dim: usize, start: usize, end: usize) -> Result<Value> {
+        self.apply(Slice { dim, start, end }, &[x])
+    }
+
+    /// Values joined along `dim` ([`Concat`]).
+    pub fn concat(&mut self, values: &[Value], dim: usize) -> Result<Value> {
+        self.apply(Concat { dim }, values)
+    }
+
+    /// Any [`Reduction`] over `dims` ([`Reduce`]).
+    pub fn reduce(&mut self, reduction: Reduction, x: Value, dims: &[usize], keep_dim: bool) -> Result<Value> {
+        self.apply(Reduce { reduction, dims: dims.to_vec(), keep_dim }, &[x])
+    }
+
+    /// The sum over `dims`.
+    pub fn sum(&mut self, x: Value, dims: &[usize], keep_dim: bool) -> Result<Value> {
+        self.reduce(Reduction::Sum, x, dims, keep_dim)
+    }
+
+    /// The mean over `dims`.
+    pub fn mean(&mut self, x: Value, dims: &[usize], keep_dim: bool) -> Result<Value> {
+        self.reduce(Reduction::Mean, x, dims, keep_dim)
+    }
+
+    /// The maximum over `dims`.
+    pub fn max(&mut self, x: Value, dims: &[usize], keep_dim: bool) -> Result<Value> {
+        self.reduce(Reduction::Max, x, dims, keep_dim)
+    }
+
+    /// The u32 index of the first maximum over `dims`.
+    pub fn argmax(&mut self, x: Value, dims: &[usize], keep_dim: bool) -> Result<Value> {
+        self.reduce(Reduction::Argmax, x, dims, keep_dim)
+    }
+}

@@ -1,0 +1,20 @@
+//! The passes in their order.
+
+use kiln_gpu::DeviceProfile;
+
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::passes::{Hoisted, drop_dead, fuse_epilogue, hoist_constants, pack_weights};
+
+/// Checks a graph, rewrites it for a device and cuts it into what runs at load and what runs each time.
+///
+/// # Errors
+/// [`EngineError::Graph`](crate::EngineError::Graph) or [`EngineError::Op`](crate::EngineError::Op) for a malformed
+/// graph.
+pub fn compile(graph: &Graph, profile: &DeviceProfile) -> Result<Hoisted> {
+    graph.check()?;
+    let graph = drop_dead(graph)?;
+    let graph = fuse_epilogue(&graph)?;
+    let graph = pack_weights(&graph, profile)?;
+    hoist_constants(&graph)
+}

@@ -1,0 +1,33 @@
+//! Graphs, passes, plans and sessions: from ops to kernels on a device.
+//!
+//! `GraphBuilder -> Graph -> passes -> Plan -> Recording -> Session::run`: each arrow is a function, and each stage
+//! plain data that can be printed and checked.
+//!
+//! - [`GraphBuilder`] builds a [`Graph`] and infers shapes; a mistake names its layer.
+//! - [`passes`] rewrite it without changing its results; [`compile`] applies them in order.
+//! - [`Plan`] holds kernels, parameters and memory slots, and knows no device.
+//! - [`Session`] owns buffers, loads weights from a [`WeightSource`], and runs plans.
+
+mod builder;
+mod compile;
+mod error;
+mod graph;
+mod lower;
+pub mod ops;
+pub mod passes;
+pub mod plan;
+mod select;
+mod session;
+mod tensor;
+mod views;
+mod weights;
+
+pub use builder::GraphBuilder;
+pub use compile::compile;
+pub use error::{EngineError, Mismatch, Result};
+pub use graph::{Graph, Node, Origin, Value, ValueInfo};
+pub use ops::{Activation, Attention, Op, Scalar};
+pub use plan::Plan;
+pub use session::{Outputs, PlanId, Session, StepTime};
+pub use tensor::{DType, MAX_RANK, Tensor, TensorDesc};
+pub use weights::{NoWeights, WeightError, WeightSource};

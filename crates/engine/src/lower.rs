@@ -1,0 +1,236 @@
+//! What an op sees while it chooses its kernels: where its tensors lie, piece by piece, and a place for dispatches.
+
+use std::ops::Range;
+
+use bytemuck::Pod;
+use kiln_gpu::DeviceProfile;
+use kiln_kernels::Kernel;
+
+use crate::error::{EngineError, Result};
+use crate::tensor::{DType, TensorDesc};
+
+/// A stretch of device memory that holds one piece of one value, before buffers are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Storage(pub(crate) u32);
+
+/// Part of a storage, as a kernel binds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) storage: Storage,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Rows of the first dimension that lie in one storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) rows: Range<usize>,
+    pub(crate) storage: Storage,
+}
+
+/// A value and where it lies: one piece, or several where it exceeds what the device binds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed<'a> {
+    pub(crate) desc: &'a TensorDesc,
+    pub(crate) pieces: &'a [Piece],
+}
+
+impl Placed<'_> {
+    fn row_bytes(&self) -> u64 {
+        (self.desc.row_elements() * DType::BYTES) as u64
+    }
+
+    pub(crate) fn bound(&self, piece: &Piece) -> Bound {
+        Bound { storage: piece.storage, offset: 0, bytes: piece.rows.len() as u64 * self.row_bytes() }
+    }
+}
+
+/// One piece of the output: most ops are lowered once for each.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// Rows of the first dimension.
+    pub(crate) rows: Range<usize>,
+    /// Elements of the piece.
+    pub(crate) elements: u32,
+    /// Where it is written.
+    pub(crate) output: Bound,
+}
+
+/// A dispatch whose bindings are not buffers yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) path: String,
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) overrides: Vec<(&'static str, f64)>,
+    pub(crate) params: Vec<u8>,
+    pub(crate) bindings: Vec<Bound>,
+    pub(crate) workgroups: [u32; 3],
+}
+
+/// The context of [`Op::lower`](crate::Op).
+pub(crate) struct Lowering<'a> {
+    pub(crate) profile: &'a DeviceProfile,
+    pub(crate) op: &'static str,
+    pub(crate) path: &'a str,
+    pub(crate) inputs: Vec<Placed<'a>>,
+    pub(crate) output: Placed<'a>,
+    pub(crate) drafts: &'a mut Vec<Draft>,
+}
+
+impl<'a> Lowering<'a> {
+    pub(crate) fn input(&self, index: usize) -> Placed<'a> {
+        self.inputs[index]
+    }
+
+    /// The pieces of the output.
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        let output = self.output;
+        let row_elements = output.desc.row_elements();
+        output
+            .pieces
+            .iter()
+            .map(|piece| Block {
+                rows: piece.rows.clone(),
+                elements: (piece.rows.len() * row_elements) as u32,
+                output: output.bound(piece),
+            })
+            .collect()
+    }
+
+    /// The pieces of the output of an op that works along `dim`: one piece where
+    /// that is the dimension along which tensors are split.
+    pub(crate) fn row_blocks(&self, dim: usize) -> Result<Vec<Block>> {
+        if dim == 0 {
+            self.whole_output()?;
+        }
+        Ok(self.blocks())
+    }
+
+    /// Shape of one piece of the output.
+    pub(crate) fn block_shape(&self, block: &Block) -> Vec<usize> {
+        let mut shape = self.output.desc.shape.clone();
+        if let Some(first) = shape.first_mut() {
+            *first = block.rows.len();
+        }
+        shape
+    }
+
+    /// All of an input, which must lie in one piece.
+    pub(crate) fn whole(&self, index: usize) -> Result<Bound> {
+        let placed = self.input(index);
+        match placed.pieces {
+            [piece] => Ok(placed.bound(piece)),
+            _ => Err(self.cannot_split(placed.desc, "it is needed as a whole")),
+        }
+    }
+
+    /// All of the output, which must lie in one piece.
+    pub(crate) fn whole_output(&self) -> Result<Bound> {
+        match self.output.pieces {
+            [piece] => Ok(self.output.bound(piece)),
+            _ => Err(self.cannot_split(self.output.desc, "it is made as a whole")),
+        }
+    }
+
+    /// The rows of an input that belong to a block, where row `i` of the output needs row `i` of the input.
+    pub(crate) fn rowwise(&self, index: usize, block: &Block) -> Result<Bound> {
+        let placed = self.input(index);
+        if let Some(piece) = placed.pieces.iter().find(|piece| piece.rows == block.rows) {
+            return Ok(placed.bound(piece));
+        }
+        // A wider neighbour may be split more finely: bind the part of the piece, if the device can start there.
+        let inside = |piece: &&Piece| piece.rows.start <= block.rows.start && block.rows.end <= piece.rows.end;
+        if let Some(piece) = placed.pieces.iter().find(inside) {
+            let offset = (block.rows.start - piece.rows.start) as u64 * placed.row_bytes();
+            if offset.is_multiple_of(u64::from(self.profile.limits.storage_alignment)) {
+                let bytes = block.rows.len() as u64 * placed.row_bytes();
+                return Ok(Bound { storage: piece.storage, offset, bytes });
+            }
+        }
+        Err(self.cannot_split(placed.desc, "its parts do not match those of the output"))
+    }
+
+    /// An input that is broadcast to the output: by rows where it has the output's rows, else whole.
+    pub(crate) fn broadcast(&self, index: usize, block: &Block) -> Result<Bound> {
+        let (input, output) = (self.input(index).desc, self.output.desc);
+        if input.rank() == output.rank() && input.rows() == output.rows() {
+            self.rowwise(index, block)
+        } else {
+            self.whole(index)
+        }
+    }
+
+    pub(crate) fn cannot_split(&self, desc: &TensorDesc, why: &'static str) -> EngineError {
+        EngineError::CannotSplit {
+            op: self.op,
+            path: self.path.to_owned(),
+            desc: desc.clone(),
+            limit: piece_limit(self.profile),
+            why,
+        }
+    }
+
+    /// Adds a dispatch of `workgroups` groups, folded into two dimensions where one cannot count them.
+    pub(crate) fn dispatch<P: Pod>(
+        &mut self,
+        kernel: &'static Kernel,
+        overrides: impl IntoIterator<Item = (&'static str, f64)>,
+        params: &P,
+        bindings: impl IntoIterator<Item = Bound>,
+        workgroups: u64,
+    ) -> Result<()> {
+        let max = self.profile.limits.max_workgroups;
+        let workgroups = fold(workgroups, max).ok_or_else(|| EngineError::Op {
+            op: self.op,
+            path: self.path.to_owned(),
+            mismatch: crate::error::Mismatch::new(
+                "workgroups",
+                format!("at most {}", u64::from(max) * u64::from(max)),
+                workgroups,
+            ),
+        })?;
+        self.drafts.push(Draft {
+            path: self.path.to_owned(),
+            kernel,
+            overrides: overrides.into_iter().collect(),
+            params: bytemuck::bytes_of(params).to_vec(),
+            bindings: bindings.into_iter().collect(),
+            workgroups,
+        });
+        Ok(())
+    }
+}
+
+/// The largest piece of a tensor that one binding can show. Kernels index with u32 and multiply with room to spare.
+pub(crate) fn piece_limit(profile: &DeviceProfile) -> u64 {
+    profile.limits.max_binding.min(profile.limits.max_buffer).min(1 << 31)
+}
+
+/// Spreads a count over two dimensions of at most `max`, with as few surplus groups as possible.
+pub(crate) fn fold(workgroups: u64, max: u32) -> Option<[u32; 3]> {
+    let rows = workgroups.div_ceil(u64::from(max)).max(1);
+    if rows > u64::from(max) {
+        return None;
+    }
+    Some([workgroups.div_ceil(rows).max(1) as u32, rows as u32, 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn folding_covers_every_group_with_few_to_spare() {
+        for (count, expected) in [
+            (0, Some([1, 1, 1])),
+            (1, Some([1, 1, 1])),
+            (65_535, Some([65_535, 1, 1])),
+            (65_536, Some([32_768, 2, 1])),
+            (200_001, Some([50_001, 4, 1])),
+            (65_535 * 65_535, Some([65_535, 65_535, 1])),
+            (65_535 * 65_535 + 1, None),
+        ] {
+            assert_eq!(fold(count, 65_535), expected, "{count} groups");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The closed set of ops: one file each, one line each below.
+//!
+//! An op says what it makes of its inputs' descriptions (`infer`) and which kernels make it (`lower`).
+
+mod attention;
+mod binary;
+mod concat;
+mod embedding;
+mod index_select;
+mod l2_normalize;
+mod layer_norm;
+mod matmul;
+mod pack_panels;
+mod permute;
+mod reduce;
+mod reshape;
+mod segment_mean;
+mod slice;
+mod softmax;
+mod unary;
+
+use std::fmt;
+
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::tensor::TensorDesc;
+
+pub use attention::Attention;
+pub use binary::Binary;
+pub use concat::Concat;
+pub use embedding::Embedding;
+pub use index_select::IndexSelect;
+pub use l2_normalize::L2Normalize;
+pub use layer_norm::LayerNorm;
+pub use matmul::{Matmul, RhsLayout};
+pub(crate) use matmul::Geometry as MatmulGeometry;
+pub use pack_panels::{PANEL, PackPanels};
+pub use permute::Permute;
+pub use reduce::{Reduce, Reduction};
+pub use reshape::Reshape;
+pub use segment_mean::SegmentMean;
+pub use slice::Slice;
+pub use softmax::Softmax;
+pub use unary::{Activation, Unary};
+
+/// A number in an op's options, compared and hashed by its bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scalar(u32);
+
+impl Scalar {
+    /// Wraps a number.
+    pub fn new(value: f32) -> Self {
+        Self(value.to_bits())
+    }
+
+    /// The number.
+    pub fn get(self) -> f32 {
+        f32::from_bits(self.0)
+    }
+}
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.get())
+    }
+}
+
+/// The name and arity in words of each op's inputs are its own; this is what all of them offer.
+pub(crate) trait OpRules: fmt::Debug {
+    /// The op's name in errors, plans and timings.
+    const NAME: &'static str;
+    /// Description of the output.
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch>;
+    /// Emits the dispatches that compute the output.
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()>;
+}
+
+macro_rules! ops {
+    ($($name:ident)*) => {
+        /// An op with its options. Inputs are the node's affair.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "each variant is documented by the type it holds")]
+        pub enum Op {
+            $($name($name),)*
+        }
+
+        impl Op {
+            /// The op's name, such as `layer_norm`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Op::$name(_) => <$name as OpRules>::NAME,)*
+                }
+            }
+
+            /// Description of the output, from those of the inputs.
+            ///
+            /// # Errors
+            /// A [`Mismatch`] where the op cannot work on such inputs.
+            pub fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+                match self {
+                    $(Op::$name(op) => op.infer(inputs),)*
+                }
+            }
+
+            pub(crate) fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+                match self {
+                    $(Op::$name(op) => op.lower(lowering),)*
+                }
+            }
+        }
+
+        impl fmt::Display for Op {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Op::$name(op) => write!(f, "{op:?}"),)*
+                }
+            }
+        }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Op {
+                Op::$name(op)
+            }
+        })*
+    };
+}
+
+ops! {
+    Attention Binary Concat Embedding IndexSelect L2Normalize LayerNorm Matmul PackPanels Permute Reduce Reshape
+    SegmentMean Slice Softmax Unary
+}
+
+/// Checks shared by the ops' `infer`.
+pub(crate) mod expect {
+    use crate::error::Mismatch;
+    use crate::tensor::{DType, TensorDesc};
+
+    /// Exactly `N` inputs.
+    pub(crate) fn inputs<'a, const N: usize>(inputs: &[&'a TensorDesc]) -> Result<[&'a TensorDesc; N], Mismatch> {
+        <[&TensorDesc; N]>::try_from(inputs).map_err(|_| Mismatch::new("number of inputs", N, inputs.len()))
+    }
+
+    /// The element type.
+    pub(crate) fn dtype(what: &str, desc: &TensorDesc, dtype: DType) -> Result<(), Mismatch> {
+        if desc.dtype == dtype { Ok(()) } else { Err(Mismatch::new(format!("{what} type"), dtype, desc)) }
+    }
+
+    /// The whole shape.
+    pub(crate) fn shape(what: &str, desc: &TensorDesc, shape: &[usize]) -> Result<(), Mismatch> {
+        if desc.shape == shape { Ok(()) } else { Err(Mismatch::new(what, format!("{shape:?}"), desc)) }
+    }
+
+    /// The number of dimensions.
+    pub(crate) fn rank(what: &str, desc: &TensorDesc, rank: usize) -> Result<(), Mismatch> {
+        if desc.rank() == rank { Ok(()) } else { Err(Mismatch::new(format!("{what} rank"), rank, desc)) }
+    }
+
+    /// An existing dimension.
+    pub(crate) fn dim(dim: usize, desc: &TensorDesc) -> Result<(), Mismatch> {
+        if dim < desc.rank() {
+            Ok(())
+        } else {
+            Err(Mismatch::new("dim", format!("less than the rank of {desc}"), dim))
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Tensors joined along one dimension.
+
+use super::OpRules;
+use super::slice::StridedCopy;
+use super::expect;
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::tensor::TensorDesc;
+
+/// `torch.cat`: the inputs, one behind the other along `dim`; all other extents are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Concat {
+    /// The dimension along which they are joined.
+    pub dim: usize,
+}
+
+impl OpRules for Concat {
+    const NAME: &'static str = "concat";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let [first, rest @ ..] = inputs else {
+            return Err(Mismatch::new("number of inputs", "at least 1", 0));
+        };
+        expect::dim(self.dim, first)?;
+        let mut output = TensorDesc::clone(first);
+        for (position, input) in rest.iter().enumerate() {
+            let mut expected = TensorDesc::clone(first);
+            if let Some(extent) = input.shape.get(self.dim) {
+                expected.shape[self.dim] = *extent;
+                output.shape[self.dim] += *extent;
+            }
+            if **input != expected {
+                return Err(Mismatch::new(format!("input {}", position + 1), expected, input));
+            }
+        }
+        Ok(output)
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let output_strides = lowering.output.desc.strides();
+        for block in lowering.row_blocks(self.dim)? {
+            let mut start = 0;
+            for index in 0..lowering.inputs.len() {
+                let desc = lowering.input(index).desc;
+                let mut shape = desc.shape.clone();
+                if self.dim != 0 {
+                    shape[0] = block.rows.len();
+                }
+                StridedCopy {
+                    input: if self.dim == 0 { lowering.whole(index)? } else { lowering.rowwise(index, &block)? },
+                    input_offset: 0,
+                    input_strides: &desc.strides(),
+                    output: block.output,
+                    output_offset: start * output_strides[self.dim],
+                    output_strides: &output_strides,
+                    shape: &shape,
+                }
+                .dispatch(lowering)?;
+                start += desc.shape[self.dim];
+            }
+        }
+        Ok(())
+    }
+}

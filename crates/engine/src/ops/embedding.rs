@@ -1,0 +1,33 @@
+//! Rows of a table by id.
+
+use super::{OpRules, expect, index_select};
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::tensor::{DType, TensorDesc};
+
+/// `output[.., d] = table[ids[..], d]`: `torch.nn.functional.embedding`. The table is `[count][width]`, the ids are
+/// u32 of any shape. A table larger than a binding is read piece by piece. An id past the table gives NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Embedding;
+
+impl OpRules for Embedding {
+    const NAME: &'static str = "embedding";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let [table, ids] = expect::inputs(inputs)?;
+        expect::rank("table", table, 2)?;
+        expect::dtype("ids", ids, DType::U32)?;
+        let mut shape = ids.shape.clone();
+        shape.push(table.last());
+        Ok(TensorDesc::new(shape, table.dtype))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        for block in lowering.blocks() {
+            let index = lowering.rowwise(1, &block)?;
+            let indices = block.elements / lowering.input(0).desc.last() as u32;
+            index_select::select_rows(lowering, &block, index, indices)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! Division by the Euclidean norm over the last dimension.
+
+use kiln_kernels::l2_normalize_row;
+
+use super::{OpRules, Scalar, expect};
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::select::{RowForm, row_form};
+use crate::tensor::{DType, TensorDesc};
+
+/// `x / max(||x||, epsilon)` over the last dimension: `torch.nn.functional.normalize`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct L2Normalize {
+    /// Lower bound of the divisor.
+    pub epsilon: Scalar,
+}
+
+impl OpRules for L2Normalize {
+    const NAME: &'static str = "l2_normalize";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let [input] = expect::inputs(inputs)?;
+        expect::dtype("input", input, DType::F32)?;
+        if input.rank() == 0 {
+            return Err(Mismatch::new("input rank", "at least 1", input));
+        }
+        Ok(input.clone())
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let cols = lowering.output.desc.last() as u32;
+        let variant = match row_form(lowering.profile, cols) {
+            RowForm::Serial => l2_normalize_row::Variant::Serial,
+            RowForm::Tree => l2_normalize_row::Variant::Tree,
+        };
+        for block in lowering.row_blocks(lowering.output.desc.rank() - 1)? {
+            let rows = block.elements / cols;
+            let params = l2_normalize_row::Params { rows, cols, epsilon: self.epsilon.get() };
+            let bindings = l2_normalize_row::Bindings { input: lowering.rowwise(0, &block)?, output: block.output };
+            let groups = u64::from(rows.div_ceil(variant.threads() / variant.lanes()));
+            lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+        }
+        Ok(())
+    }
+}

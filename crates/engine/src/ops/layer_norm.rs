@@ -1,0 +1,53 @@
+//! Layer normalisation over the last dimension.
+
+use kiln_kernels::layer_norm_row;
+
+use super::{OpRules, Scalar, expect};
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::select::{RowForm, row_form};
+use crate::tensor::{DType, TensorDesc};
+
+/// `(x - mean) / sqrt(variance + epsilon) * weight + bias` over the last dimension, with the biased variance:
+/// `torch.nn.functional.layer_norm` (Ba, Kiros and Hinton, 2016). Weight and bias are `[last]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LayerNorm {
+    /// Added to the variance.
+    pub epsilon: Scalar,
+}
+
+impl OpRules for LayerNorm {
+    const NAME: &'static str = "layer_norm";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let [input, weight, bias] = expect::inputs(inputs)?;
+        expect::dtype("input", input, DType::F32)?;
+        if input.rank() == 0 {
+            return Err(Mismatch::new("input rank", "at least 1", input));
+        }
+        expect::shape("weight", weight, &[input.last()])?;
+        expect::shape("bias", bias, &[input.last()])?;
+        Ok(input.clone())
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let cols = lowering.output.desc.last() as u32;
+        let variant = match row_form(lowering.profile, cols) {
+            RowForm::Serial => layer_norm_row::Variant::Serial,
+            RowForm::Tree => layer_norm_row::Variant::Tree,
+        };
+        for block in lowering.row_blocks(lowering.output.desc.rank() - 1)? {
+            let rows = block.elements / cols;
+            let params = layer_norm_row::Params { rows, cols, epsilon: self.epsilon.get() };
+            let bindings = layer_norm_row::Bindings {
+                input: lowering.rowwise(0, &block)?,
+                weight: lowering.whole(1)?,
+                bias: lowering.whole(2)?,
+                output: block.output,
+            };
+            let groups = u64::from(rows.div_ceil(variant.threads() / variant.lanes()));
+            lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Softmax with an additive mask.
+
+use kiln_kernels::softmax_row;
+
+use super::{OpRules, binary, expect};
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::select::{RowForm, row_form};
+use crate::tensor::{DType, TensorDesc};
+use crate::views::{View, broadcast_strides, halves};
+
+/// `softmax(input + mask)` over one dimension: `torch.softmax`. The mask is an optional second input that
+/// broadcasts to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Softmax {
+    /// The dimension whose sum becomes 1.
+    pub dim: usize,
+}
+
+impl OpRules for Softmax {
+    const NAME: &'static str = "softmax";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let (input, mask) = match inputs {
+            [input] => (input, None),
+            [input, mask] => (input, Some(mask)),
+            _ => return Err(Mismatch::new("number of inputs", "1 or 2", inputs.len())),
+        };
+        expect::dtype("input", input, DType::F32)?;
+        expect::dim(self.dim, input)?;
+        if let Some(mask) = mask {
+            expect::dtype("mask", mask, DType::F32)?;
+            if binary::broadcast(&input.shape, &mask.shape).as_deref() != Some(&input.shape) {
+                return Err(Mismatch::new("mask", format!("a shape that broadcasts to {input}"), mask));
+            }
+        }
+        Ok(TensorDesc::clone(input))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let desc = lowering.output.desc;
+        let cols = desc.shape[self.dim] as u32;
+        let inner = desc.shape[self.dim + 1..].iter().product::<usize>() as u32;
+        let masked = lowering.inputs.len() == 2;
+        let variant = match row_form(lowering.profile, cols) {
+            RowForm::Serial => softmax_row::Variant::Serial,
+            RowForm::Tree => softmax_row::Variant::Tree,
+        };
+        for block in lowering.row_blocks(self.dim)? {
+            let mut shape = lowering.block_shape(&block);
+            let mut strides = match masked {
+                true => broadcast_strides(&lowering.input(1).desc.shape, &shape),
+                false => vec![0; shape.len()],
+            };
+            shape.remove(self.dim);
+            let mask_col_stride = strides.remove(self.dim) as u32;
+            let kept = View::merged(&shape, [&strides]);
+            let (kept_low, kept_high) = halves(&kept.shape);
+            let (mask_low, mask_high) = halves(&kept.strides[0]);
+            let rows = block.elements / cols;
+            let params = softmax_row::Params {
+                rows,
+                cols,
+                inner,
+                flags: u32::from(masked),
+                mask_col_stride,
+                kept_rank: kept.rank(),
+                kept_low,
+                kept_high,
+                mask_low,
+                mask_high,
+                ..Default::default()
+            };
+            let input = lowering.rowwise(0, &block)?;
+            let bindings = softmax_row::Bindings {
+                input,
+                // Where there is no mask the flag says so, and any readable buffer fills the place.
+                mask: if masked { lowering.broadcast(1, &block)? } else { input },
+                output: block.output,
+            };
+            let groups = u64::from(rows.div_ceil(variant.threads() / variant.lanes()));
+            lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Rewrites of a graph that leave its results unchanged. Each is a function from graph to graph.
+
+mod drop_dead;
+mod fuse_epilogue;
+mod hoist_constants;
+mod pack_weights;
+
+use crate::error::Result;
+use crate::graph::{Graph, Node, Origin, Value};
+
+pub use drop_dead::drop_dead;
+pub use fuse_epilogue::fuse_epilogue;
+pub use hoist_constants::{Hoisted, hoist_constants};
+pub use pack_weights::pack_weights;
+
+/// Copies a graph node by node; a pass decides for each what becomes of it.
+struct Rewriter<'a> {
+    old: &'a Graph,
+    new: Graph,
+    map: Vec<Option<Value>>,
+}
+
+impl<'a> Rewriter<'a> {
+    fn new(old: &'a Graph) -> Self {
+        Self { old, new: Graph::empty(old.name()), map: vec![None; old.values().len()] }
+    }
+
+    /// The new value of an old one. Values that no node makes are copied when first asked for.
+    fn value(&mut self, old: Value) -> Value {
+        if let Some(new) = self.map[old.index()] {
+            return new;
+        }
+        let info = &self.old.values()[old.index()];
+        debug_assert!(info.origin != Origin::Node, "a node's output is mapped before it is read");
+        let new = self.new.add_value(info.desc.clone(), info.origin.clone());
+        self.map[old.index()] = Some(new);
+        new
+    }
+
+    /// Copies a node as it is.
+    fn keep(&mut self, node: &Node) -> Result<()> {
+        let inputs = node.inputs.iter().map(|&input| self.value(input)).collect();
+        let output = self.new.add_node(node.op.clone(), inputs, node.path.clone())?;
+        self.map[node.output.index()] = Some(output);
+        Ok(())
+    }
+
+    /// Inputs are part of the graph's interface: they stay, in order, even where nothing reads them.
+    fn keep_inputs(&mut self) {
+        for index in 0..self.old.values().len() {
+            if matches!(self.old.values()[index].origin, Origin::Input(_)) {
+                self.value(Value(index as u32));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Graph {
+        for (name, value) in self.old.outputs() {
+            let value = self.value(*value);
+            self.new.outputs.push((name.clone(), value));
+        }
+        for (variable, value) in self.old.assigns() {
+            let pair = (self.value(*variable), self.value(*value));
+            self.new.assigns.push(pair);
+        }
+        self.new
+    }
+}

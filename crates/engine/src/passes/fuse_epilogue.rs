@@ -1,0 +1,154 @@
+//! Moves bias, activation and residual add into the product that they follow.
+
+use super::Rewriter;
+use crate::error::Result;
+use crate::graph::{Graph, Node, Value};
+use crate::ops::{Binary, Matmul, Op, Unary};
+
+/// Fuses `residual + activation(product + bias)`, or any part of it in this order, into the matmul, as long as
+/// nothing else reads the values in between.
+///
+/// # Errors
+/// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
+pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
+    let uses = graph.uses();
+    let mut reader: Vec<Option<usize>> = vec![None; graph.values().len()];
+    for (index, node) in graph.nodes().iter().enumerate() {
+        for input in &node.inputs {
+            reader[input.index()] = Some(index);
+        }
+    }
+    // For each node that ends a chain: the fused op and its inputs. Everything else of the chain is left out.
+    let mut replaced: Vec<Option<(Matmul, Vec<Value>)>> = vec![None; graph.nodes().len()];
+    let mut absorbed = vec![false; graph.nodes().len()];
+    // A sum of two products can end the chain of one of them only.
+    let mut taken = vec![false; graph.nodes().len()];
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let Op::Matmul(matmul) = &node.op else { continue };
+        let mut fused = (*matmul, node.inputs.clone());
+        let mut last = index;
+        while uses[graph.nodes()[last].output.index()] == 1
+            && let Some(next) = reader[graph.nodes()[last].output.index()]
+            && !taken[next]
+            && let Some(wider) = absorb(graph, &fused, graph.nodes()[last].output, &graph.nodes()[next])
+        {
+            absorbed[last] = true;
+            taken[next] = true;
+            fused = wider;
+            last = next;
+        }
+        if last != index {
+            replaced[last] = Some(fused);
+        }
+    }
+    let mut rewriter = Rewriter::new(graph);
+    rewriter.keep_inputs();
+    for (index, node) in graph.nodes().iter().enumerate() {
+        match replaced[index].take() {
+            Some((op, inputs)) if !absorbed[index] => {
+                rewriter.keep(&Node { op: op.into(), inputs, output: node.output, path: node.path.clone() })?;
+            }
+            _ if absorbed[index] => {}
+            _ => rewriter.keep(node)?,
+        }
+    }
+    Ok(rewriter.finish())
+}
+
+/// The product with one more step in its epilogue, if `node` is such a step on `value`.
+fn absorb(graph: &Graph, fused: &(Matmul, Vec<Value>), value: Value, node: &Node) -> Option<(Matmul, Vec<Value>)> {
+    let (mut matmul, mut inputs) = fused.clone();
+    match (&node.op, node.inputs.as_slice()) {
+        (Op::Unary(Unary::Activation(activation)), _) if matmul.activation.is_none() && !matmul.residual => {
+            matmul.activation = Some(*activation);
+        }
+        (Op::Binary(Binary::Add), &[a, b]) if a != b => {
+            let other = if a == value { b } else { a };
+            let (product, added) = (graph.desc(value), graph.desc(other));
+            let plain = !matmul.bias && matmul.activation.is_none() && !matmul.residual;
+            if plain && added.shape == [product.last()] && product.rank() > 1 {
+                matmul.bias = true;
+                inputs.insert(2, other);
+            } else if !matmul.residual && added == product {
+                matmul.residual = true;
+                inputs.push(other);
+            } else {
+                return None;
+            }
+        }
+        _ => return None,
+    }
+    Some((matmul, inputs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, GraphBuilder};
+
+    fn names(graph: &Graph) -> Vec<String> {
+        graph.nodes().iter().map(|node| node.op.to_string()).collect()
+    }
+
+    #[test]
+    fn a_whole_epilogue_becomes_one_node() -> Result<()> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[5, 3], DType::F32);
+        let (weight, bias) = (g.constant("weight", &[4, 3]), g.constant("bias", &[4]));
+        let late = g.input("residual", &[5, 4], DType::F32);
+        let y = g.linear(x, weight, Some(bias))?;
+        let y = g.gelu(y)?;
+        let residual = g.relu(late)?;
+        let y = g.add(residual, y)?;
+        g.output("y", y);
+        let graph = fuse_epilogue(&g.finish())?;
+        graph.check()?;
+        assert_eq!(graph.nodes().len(), 2, "{graph}");
+        assert!(names(&graph)[1].contains("bias: true, activation: Some(Gelu), residual: true"), "{graph}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_sum_of_two_products_goes_to_one_of_them() -> Result<()> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[5, 3], DType::F32);
+        let (first, second) = (g.constant("first", &[4, 3]), g.constant("second", &[4, 3]));
+        let a = g.linear(x, first, None)?;
+        let b = g.linear(x, second, None)?;
+        let y = g.add(a, b)?;
+        g.output("y", y);
+        let graph = fuse_epilogue(&g.finish())?;
+        graph.check()?;
+        assert_eq!(graph.nodes().len(), 2, "{graph}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_that_is_read_elsewhere_is_kept() -> Result<()> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[5, 3], DType::F32);
+        let weight = g.constant("weight", &[4, 3]);
+        let y = g.linear(x, weight, None)?;
+        let z = g.relu(y)?;
+        g.output("y", y);
+        g.output("z", z);
+        let graph = fuse_epilogue(&g.finish())?;
+        assert_eq!(graph.nodes().len(), 2, "{graph}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_order_of_an_epilogue_is_kept() -> Result<()> {
+        // relu(x w) + bias is not relu(x w + bias): the row may not move in front of the activation.
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[5, 3], DType::F32);
+        let (weight, bias) = (g.constant("weight", &[4, 3]), g.constant("bias", &[4]));
+        let y = g.linear(x, weight, None)?;
+        let y = g.relu(y)?;
+        let y = g.add(y, bias)?;
+        g.output("y", y);
+        let graph = fuse_epilogue(&g.finish())?;
+        assert_eq!(graph.nodes().len(), 2, "{graph}");
+        Ok(())
+    }
+}

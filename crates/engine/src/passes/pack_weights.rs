@@ -1,0 +1,46 @@
+//! Gives the right side of a product the layout that the chosen kernel reads.
+
+use kiln_gpu::DeviceProfile;
+
+use super::Rewriter;
+use crate::error::{EngineError, Result};
+use crate::graph::{Graph, Node};
+use crate::ops::{Matmul, Op, PackPanels, RhsLayout};
+use crate::select::{self, MatmulKernel};
+
+/// Inserts a [`PackPanels`] before each product that the register kernel will compute. For a weight,
+/// `hoist_constants` then moves it to load time.
+///
+/// # Errors
+/// [`EngineError::Op`] for a malformed graph.
+pub fn pack_weights(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
+    let mut rewriter = Rewriter::new(graph);
+    rewriter.keep_inputs();
+    for node in graph.nodes() {
+        match &node.op {
+            Op::Matmul(matmul) => pack(&mut rewriter, matmul, node, profile)?,
+            _ => rewriter.keep(node)?,
+        }
+    }
+    Ok(rewriter.finish())
+}
+
+fn pack(rewriter: &mut Rewriter<'_>, matmul: &Matmul, node: &Node, profile: &DeviceProfile) -> Result<()> {
+    let (lhs, rhs) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
+    let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| EngineError::Op {
+        op: node.op.name(),
+        path: node.path.clone(),
+        mismatch,
+    })?;
+    let register = matches!(select::matmul(profile, matmul, &geometry), MatmulKernel::Register(_));
+    if !register || matches!(matmul.rhs, RhsLayout::Panels { .. }) {
+        return rewriter.keep(node);
+    }
+    let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
+    let pack = PackPanels { transposed: matmul.rhs == RhsLayout::Transposed };
+    inputs[1] = rewriter.new.add_node(pack.into(), vec![inputs[1]], node.path.clone())?;
+    let packed = Matmul { rhs: RhsLayout::Panels { cols: geometry.cols }, ..*matmul };
+    let output = rewriter.new.add_node(packed.into(), inputs, node.path.clone())?;
+    rewriter.map[node.output.index()] = Some(output);
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! From graph to plan: pieces, lowered ops, slots.
+
+use kiln_gpu::DeviceProfile;
+
+use super::partition::partition;
+use super::slots::{Event, Lifetimes, Stored};
+use super::{Plan, Port};
+use crate::error::{EngineError, Result};
+use crate::graph::{Graph, Origin, Value};
+use crate::lower::{Draft, Lowering, Piece, Placed, Storage, piece_limit};
+use crate::ops::Op;
+
+/// How a plan comes by the graph's constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constants {
+    /// They lie in buffers of their own while the session lives: a main plan.
+    Resident,
+    /// They are read when first needed and let go after their last use: a prepare plan.
+    Streamed,
+}
+
+impl Plan {
+    /// Lowers a graph for a device.
+    ///
+    /// # Errors
+    /// [`EngineError::RowTooLarge`] or [`EngineError::CannotSplit`] where the device cannot bind what an op needs.
+    pub fn build(graph: &Graph, profile: &DeviceProfile, constants: Constants) -> Result<Plan> {
+        let mut stored: Vec<Stored> = vec![];
+        let mut places: Vec<Vec<Piece>> = vec![];
+        let ranges = partition(graph, profile)?;
+        for (index, (info, rows)) in graph.values().iter().zip(&ranges).enumerate() {
+            let pieces = match &info.origin {
+                // Placed with the node that makes it, below.
+                Origin::Node => vec![],
+                _ => place(&mut stored, Value(index as u32), rows, info.desc.row_elements()),
+            };
+            places.push(pieces);
+        }
+        let mut drafts: Vec<Draft> = vec![];
+        for node in graph.nodes() {
+            let output = node.output.index();
+            let desc = graph.desc(node.output);
+            places[output] = match node.op {
+                Op::Reshape(_) => {
+                    alias(graph, node.inputs[0], node.output, &places, &ranges).ok_or_else(|| {
+                        EngineError::CannotSplit {
+                            op: node.op.name(),
+                            path: node.path.clone(),
+                            desc: graph.desc(node.inputs[0]).clone(),
+                            limit: piece_limit(profile),
+                            why: "the new shape has other rows",
+                        }
+                    })?
+                }
+                _ => place(&mut stored, node.output, &ranges[output], desc.row_elements()),
+            };
+            let placed = |value: Value| Placed { desc: graph.desc(value), pieces: &places[value.index()] };
+            node.op.lower(&mut Lowering {
+                profile,
+                op: node.op.name(),
+                path: &node.path,
+                inputs: node.inputs.iter().map(|&input| placed(input)).collect(),
+                output: placed(node.output),
+                drafts: &mut drafts,
+            })?;
+        }
+        let mut events: Vec<Event> = drafts.into_iter().map(Event::Dispatch).collect();
+        for &(variable, value) in graph.assigns() {
+            let (to, from) = (&places[variable.index()], &places[value.index()]);
+            events.extend(to.iter().zip(from).map(|(to, from)| Event::Copy { from: from.storage, to: to.storage }));
+        }
+        let ends: Vec<Storage> = graph
+            .outputs()
+            .iter()
+            .flat_map(|(_, value)| places[value.index()].iter().map(|piece| piece.storage))
+            .collect();
+        let (slots, steps, slot_of) = Lifetimes::new(graph, &stored, &ends, constants).assign(events);
+        let port = |name: &str, value: Value| Port {
+            name: name.to_owned(),
+            desc: graph.desc(value).clone(),
+            value: stored[places[value.index()][0].storage.0 as usize].value,
+            pieces: places[value.index()]
+                .iter()
+                .map(|piece| (slot_of(piece.storage), piece.rows.clone()))
+                .collect(),
+        };
+        let inputs = graph.values().iter().enumerate().filter_map(|(index, info)| match &info.origin {
+            Origin::Input(name) => Some(port(name, Value(index as u32))),
+            _ => None,
+        });
+        let variables = graph.values().iter().filter_map(|info| match &info.origin {
+            Origin::Variable(name) => Some((name.clone(), info.desc.clone())),
+            _ => None,
+        });
+        let plan = Plan {
+            name: graph.name().to_owned(),
+            inputs: inputs.collect(),
+            outputs: graph.outputs().iter().map(|(name, value)| port(name, *value)).collect(),
+            variables: variables.collect(),
+            slots,
+            steps,
+        };
+        plan.check(&profile.limits)?;
+        Ok(plan)
+    }
+}
+
+/// New storage for each piece of a value.
+fn place(
+    stored: &mut Vec<Stored>,
+    value: Value,
+    rows: &[std::ops::Range<usize>],
+    row_elements: usize,
+) -> Vec<Piece> {
+    rows.iter()
+        .map(|rows| {
+            stored.push(Stored { value, rows: rows.clone(), elements: rows.len() * row_elements });
+            Piece { rows: rows.clone(), storage: Storage(stored.len() as u32 - 1) }
+        })
+        .collect()
+}
+
+/// The input's pieces as those of the output, if the output is cut in the same places.
+fn alias(
+    graph: &Graph,
+    input: Value,
+    output: Value,
+    places: &[Vec<Piece>],
+    ranges: &[Vec<std::ops::Range<usize>>],
+) -> Option<Vec<Piece>> {
+    let (from, to) = (&places[input.index()], &ranges[output.index()]);
+    if let ([only], [rows]) = (from.as_slice(), to.as_slice()) {
+        return Some(vec![Piece { rows: rows.clone(), storage: only.storage }]);
+    }
+    let same_rows = graph.desc(input).rows() == graph.desc(output).rows();
+    (same_rows && from.iter().map(|piece| &piece.rows).eq(to)).then(|| from.clone())
+}

@@ -1,0 +1,153 @@
+//! Proves that a plan keeps its own rules, step by step.
+
+use std::collections::{HashMap, HashSet};
+
+use kiln_gpu::Limits;
+use kiln_kernels::Access;
+
+use super::{Dispatch, Plan, SlotId, SlotKind, Step};
+use crate::error::{EngineError, Result};
+use crate::graph::Value;
+
+impl Plan {
+    /// Checks that nothing is read before it is written, that no slot is given away while its value is still read,
+    /// that no step binds a slot both for reading and for writing, that nothing reads a variable after it has been
+    /// replaced, and that every size is within the device's limits.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] naming the first step that breaks a rule.
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        // Which value each slot holds at this point. A value may have several pieces, each in its own slot.
+        let mut holds: HashMap<SlotId, Value> = HashMap::new();
+        for port in &self.inputs {
+            for (slot, _) in &port.pieces {
+                if let Some(other) = holds.insert(*slot, port.value) {
+                    return self.broken(0, "", format!("input {} shares a slot with {other}", port.name));
+                }
+            }
+        }
+        let mut replaced: HashSet<SlotId> = HashSet::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            let problem = match step {
+                Step::Dispatch(dispatch) => self
+                    .dispatch_problem(dispatch, limits)
+                    .or_else(|| self.value_problem(dispatch, &mut holds, &replaced)),
+                Step::Load { value, slot, elements, .. } => {
+                    holds.insert(*slot, *value);
+                    let bytes = (elements.len() * crate::DType::BYTES) as u64;
+                    (bytes > self.slots[slot.index()].bytes).then(|| format!("loads {bytes} bytes into less"))
+                }
+                Step::Copy { slots: [from, to], values: [value, _], bytes } => {
+                    let stale = replaced.contains(from);
+                    replaced.insert(*to);
+                    if stale {
+                        Some("copies a variable that has been replaced".to_owned())
+                    } else if !self.keeps_value(*from) && holds.get(from) != Some(value) {
+                        Some(format!("copies {value} from a slot that holds another value"))
+                    } else {
+                        let room = self.slots[from.index()].bytes.min(self.slots[to.index()].bytes);
+                        (*bytes > room).then(|| format!("copies {bytes} bytes of slots with {room}"))
+                    }
+                }
+            };
+            if let Some(problem) = problem {
+                let path = match step {
+                    Step::Dispatch(dispatch) => dispatch.path.as_str(),
+                    _ => "",
+                };
+                return self.broken(index, path, problem);
+            }
+        }
+        for port in &self.outputs {
+            for (slot, _) in &port.pieces {
+                if !self.keeps_value(*slot) && holds.get(slot) != Some(&port.value) {
+                    let problem = format!("output {} is not in its slot at the end", port.name);
+                    return self.broken(self.steps.len(), "", problem);
+                }
+            }
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.bytes > limits.max_buffer {
+                let problem = format!("slot {index} has {} bytes, a buffer at most {}", slot.bytes, limits.max_buffer);
+                return self.broken(0, "", problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a slot holds one value from start to end.
+    fn keeps_value(&self, slot: SlotId) -> bool {
+        !matches!(self.slots[slot.index()].kind, SlotKind::Pooled | SlotKind::Kept)
+    }
+
+    fn dispatch_problem(&self, dispatch: &Dispatch, limits: &Limits) -> Option<String> {
+        let kernel = dispatch.kernel;
+        if dispatch.bindings.len() != kernel.bindings.len() {
+            return Some(format!("{kernel} takes {} bindings, not {}", kernel.bindings.len(), dispatch.bindings.len()));
+        }
+        if dispatch.bindings.len() as u32 > limits.max_storage_buffers {
+            return Some(format!("{kernel} binds more than {} buffers", limits.max_storage_buffers));
+        }
+        if dispatch.params.len() as u32 != kernel.params_size {
+            return Some(format!("{kernel} takes {} bytes of params, not {}", kernel.params_size, dispatch.params.len()));
+        }
+        if kernel.threads() > limits.max_threads || kernel.workgroup_memory > limits.workgroup_memory {
+            return Some(format!("{kernel} exceeds the device's threads or workgroup memory"));
+        }
+        if dispatch.workgroups.iter().any(|&count| count == 0 || count > limits.max_workgroups) {
+            return Some(format!("workgroups {:?} exceed {}", dispatch.workgroups, limits.max_workgroups));
+        }
+        for binding in &dispatch.bindings {
+            let slot = self.slots[binding.slot.index()].bytes;
+            if binding.offset + binding.bytes > slot {
+                return Some(format!("binds {}+{} bytes of a slot of {slot}", binding.offset, binding.bytes));
+            }
+            if binding.bytes > limits.max_binding {
+                return Some(format!("binds {} bytes, at most {} are allowed", binding.bytes, limits.max_binding));
+            }
+            if !binding.offset.is_multiple_of(u64::from(limits.storage_alignment)) {
+                return Some(format!("binds at {}, not a multiple of {}", binding.offset, limits.storage_alignment));
+            }
+        }
+        let written: Vec<SlotId> = slots(dispatch, Access::ReadWrite).collect();
+        let twice = (1..written.len()).any(|index| written[..index].contains(&written[index]));
+        if twice || slots(dispatch, Access::Read).any(|slot| written.contains(&slot)) {
+            return Some("binds one slot for reading and for writing".to_owned());
+        }
+        None
+    }
+
+    fn value_problem(
+        &self,
+        dispatch: &Dispatch,
+        holds: &mut HashMap<SlotId, Value>,
+        replaced: &HashSet<SlotId>,
+    ) -> Option<String> {
+        for binding in &dispatch.bindings {
+            match binding.access {
+                Access::Read if replaced.contains(&binding.slot) => {
+                    return Some("reads a variable after it has been replaced".to_owned());
+                }
+                Access::Read if !self.keeps_value(binding.slot) && holds.get(&binding.slot) != Some(&binding.value) => {
+                    return Some(format!("reads {} from a slot that does not hold it", binding.value));
+                }
+                Access::ReadWrite if self.keeps_value(binding.slot) => {
+                    return Some(format!("writes {} over a constant or a variable", binding.value));
+                }
+                Access::ReadWrite => {
+                    holds.insert(binding.slot, binding.value);
+                }
+                Access::Read => {}
+            }
+        }
+        None
+    }
+
+    fn broken(&self, step: usize, path: &str, problem: String) -> Result<()> {
+        Err(EngineError::Plan { plan: self.name.clone(), step, path: path.to_owned(), problem })
+    }
+}
+
+fn slots(dispatch: &Dispatch, access: Access) -> impl Iterator<Item = SlotId> {
+    dispatch.bindings.iter().filter(move |binding| binding.access == access).map(|binding| binding.slot)
+}

@@ -1,0 +1,71 @@
+//! How values that exceed the device's limits are cut along their first dimension.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use kiln_gpu::DeviceProfile;
+
+use crate::error::{EngineError, Result};
+use crate::graph::{Graph, Origin, Value};
+use crate::lower::piece_limit;
+use crate::tensor::{DType, TensorDesc};
+
+/// Pieces hold a multiple of this many rows, where more than that fit: rows of any size then start at an aligned
+/// address, and eight rows of a weight become one whole panel.
+const ROW_QUANTUM: usize = 64;
+
+/// The rows of each piece of every value.
+///
+/// A constant is cut by its own size. Values that are computed are cut alike wherever they have the same number of
+/// rows, so that ops can work piece by piece: the widest of them decides.
+pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Vec<Range<usize>>>> {
+    let limit = piece_limit(profile);
+    let constant = graph.constant_values();
+    let row_bytes = |desc: &TensorDesc| (desc.row_elements() * DType::BYTES) as u64;
+
+    let mut widest: HashMap<usize, u64> = HashMap::new();
+    for (info, _) in graph.values().iter().zip(&constant).filter(|(_, constant)| !**constant) {
+        if info.desc.bytes() > limit {
+            let widest = widest.entry(info.desc.rows()).or_default();
+            *widest = row_bytes(&info.desc).max(*widest);
+        }
+    }
+
+    let mut pieces = vec![];
+    for (index, info) in graph.values().iter().enumerate() {
+        let rows = info.desc.rows();
+        let widest = match constant[index] {
+            true => (info.desc.bytes() > limit).then(|| row_bytes(&info.desc)),
+            false => widest.get(&rows).copied(),
+        };
+        let Some(widest) = widest else {
+            pieces.push(vec![0..rows]);
+            continue;
+        };
+        let fitting = (limit / widest) as usize;
+        if fitting == 0 {
+            return Err(EngineError::RowTooLarge {
+                path: name(graph, Value(index as u32)),
+                desc: info.desc.clone(),
+                row_bytes: widest,
+                limit,
+            });
+        }
+        let step = fitting.checked_div(ROW_QUANTUM).filter(|&whole| whole > 0).map_or(fitting, |n| n * ROW_QUANTUM);
+        pieces.push((0..rows).step_by(step).map(|start| start..(start + step).min(rows)).collect());
+    }
+    Ok(pieces)
+}
+
+/// The path or name of a value, for messages.
+fn name(graph: &Graph, value: Value) -> String {
+    match &graph.values()[value.index()].origin {
+        Origin::Input(name) | Origin::Constant(name) | Origin::Variable(name) => name.clone(),
+        Origin::Literal(_) => "literal".to_owned(),
+        Origin::Node => graph
+            .nodes()
+            .iter()
+            .find(|node| node.output == value)
+            .map_or_else(|| value.to_string(), |node| node.path.clone()),
+    }
+}
