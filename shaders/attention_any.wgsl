@@ -14,6 +14,9 @@
 //!   base   THREADS=8
 
 override THREADS: u32 = 8u;
+// Loops of constant length are unrolled, and so do not count towards the 65,535 iterations that llvmpipe allows an
+// invocation.
+const COLUMNS: u32 = 8u;
 
 struct Params {
     tokens: u32,
@@ -70,8 +73,13 @@ fn main(
         let inside = vec4<bool>(true, j + 1u < end, j + 2u < end, j + 3u < end);
         let k_at = rows * params.k_stride + first;
         var scores = vec4<f32>();
-        for (var d = 0u; d < dims; d++) {
-            scores += q[q_at + d] * vec4<f32>(k[k_at.x + d], k[k_at.y + d], k[k_at.z + d], k[k_at.w + d]);
+        for (var first_d = 0u; first_d < dims; first_d += COLUMNS) {
+            for (var i = 0u; i < COLUMNS; i++) {
+                let d = first_d + i;
+                if (d < dims) {
+                    scores += q[q_at + d] * vec4<f32>(k[k_at.x + d], k[k_at.y + d], k[k_at.z + d], k[k_at.w + d]);
+                }
+            }
         }
         scores *= params.scale;
         let top = larger(best, larger(larger(scores.x, scores.y), larger(scores.z, scores.w)));
@@ -80,9 +88,14 @@ fn main(
         weight = weight * kept + ((fresh.x + fresh.y) + (fresh.z + fresh.w));
         best = top;
         let v_at = rows * params.v_stride + first;
-        for (var d = 0u; d < dims; d++) {
-            let values = vec4<f32>(v[v_at.x + d], v[v_at.y + d], v[v_at.z + d], v[v_at.w + d]);
-            output[out_at + d] = output[out_at + d] * kept + dot(fresh, values);
+        for (var first_d = 0u; first_d < dims; first_d += COLUMNS) {
+            for (var i = 0u; i < COLUMNS; i++) {
+                let d = first_d + i;
+                if (d < dims) {
+                    let values = vec4<f32>(v[v_at.x + d], v[v_at.y + d], v[v_at.z + d], v[v_at.w + d]);
+                    output[out_at + d] = output[out_at + d] * kept + dot(fresh, values);
+                }
+            }
         }
     }
     let factor = select(1.0 / weight, 0.0, span.x >= end);

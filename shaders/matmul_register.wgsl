@@ -11,25 +11,30 @@
 //! For software adapters. An invocation makes ROWS x 16 outputs in registers, without workgroup memory or barriers; a
 //! workgroup of 8 makes TILE_ROWS x TILE_PANELS panels. Workgroups: batch * ceil(panels / TILE_PANELS) * row_tiles,
 //! row_tiles = ceil(rows / TILE_ROWS), rows fastest: neighbours share their panels. Legal: TILE_PANELS 2 to 16, a
-//! power of two, with ROWS = TILE_ROWS * TILE_PANELS / 16 either 8 or 16. tall suits many rows, flat a few.
+//! power of two, with ROWS = TILE_ROWS * TILE_PANELS / 16 one of 1, 4, 8, 16. tall suits many rows, flat16 up to 16,
+//! flat up to 8, flat4 up to 4 and flat1 a single one.
 //!
 //! What shaped it, on lavapipe: every storage load is a loop over the 8 lanes, uniform address or not, so only the
-//! ratio of loads to multiplications counts. Loops are not unrolled there, and a private array makes the first dispatch
-//! slow (compile time grows with the square of its accesses): the rows are named variables, and the epilogue selects
-//! among them in one loop. No loop ends, and no branch turns, on values of params alone: Mesa 22.3 would specialise
-//! the shader anew at each bind.
-//! History, rows 1024, cols 384, depth 384 on lavapipe: 8 x 8 an invocation 1.0; 16 x 8 1.2; 16 x 16 1.8; 16 x 16
-//! with lhs read as vec4 along k 1.8, and twice as long to compile.
+//! ratio of loads to multiplications counts. Loops over ROWS are unrolled there, which keeps the sums in registers; an
+//! array that is indexed by anything else stays in memory, and compiling takes time as the square of its accesses. So
+//! the epilogue, where the number of loads and stores in the code sets the compile time, selects a row in a loop of
+//! its own. No loop ends, and no branch turns, on values of params alone: Mesa 22.3 would specialise the shader for
+//! them, anew at each bind.
+//! History, rows 1024, cols 384, depth 384 on lavapipe: one output an invocation 1; 8 x 8 14; 16 x 8 18; 16 x 16 28.
+//! 16 x 32, 24 x 16, two steps of k an iteration and lhs read as vec4 along k are no faster and slower to compile.
 //!
 //! uses: activation, grid
 //! variants:
-//!   tall   TILE_ROWS=64 TILE_PANELS=4
-//!   flat   TILE_ROWS=8 TILE_PANELS=16
+//!   tall     TILE_ROWS=32 TILE_PANELS=8
+//!   flat16   TILE_ROWS=16 TILE_PANELS=16
+//!   flat     TILE_ROWS=8 TILE_PANELS=16
+//!   flat4    TILE_ROWS=4 TILE_PANELS=16
+//!   flat1    TILE_ROWS=1 TILE_PANELS=16
 
 override ACTIVATION: u32 = 0u;
 const THREADS: u32 = 8u;
-const TILE_ROWS: u32 = 64u;
-const TILE_PANELS: u32 = 4u;
+const TILE_ROWS: u32 = 32u;
+const TILE_PANELS: u32 = 8u;
 const PANEL_LANES: u32 = TILE_PANELS / 2u;
 const ROWS: u32 = TILE_ROWS * PANEL_LANES / THREADS;
 
@@ -94,58 +99,16 @@ fn main(
     var first = rhs_batch + min(panel, last_panel) * params.depth * 2u;
     var second = rhs_batch + min(panel + 1u, last_panel) * params.depth * 2u;
     let end = first + params.depth * 2u;
-    let row0 = lhs_row(b, row_first + 0u);
-    let row1 = lhs_row(b, row_first + 1u);
-    let row2 = lhs_row(b, row_first + 2u);
-    let row3 = lhs_row(b, row_first + 3u);
-    let row4 = lhs_row(b, row_first + 4u);
-    let row5 = lhs_row(b, row_first + 5u);
-    let row6 = lhs_row(b, row_first + 6u);
-    let row7 = lhs_row(b, row_first + 7u);
-    let row8 = lhs_row(b, row_first + 8u);
-    let row9 = lhs_row(b, row_first + 9u);
-    let row10 = lhs_row(b, row_first + 10u);
-    let row11 = lhs_row(b, row_first + 11u);
-    let row12 = lhs_row(b, row_first + 12u);
-    let row13 = lhs_row(b, row_first + 13u);
-    let row14 = lhs_row(b, row_first + 14u);
-    let row15 = lhs_row(b, row_first + 15u);
-    var sum0 = mat4x4<f32>();
-    var sum1 = mat4x4<f32>();
-    var sum2 = mat4x4<f32>();
-    var sum3 = mat4x4<f32>();
-    var sum4 = mat4x4<f32>();
-    var sum5 = mat4x4<f32>();
-    var sum6 = mat4x4<f32>();
-    var sum7 = mat4x4<f32>();
-    var sum8 = mat4x4<f32>();
-    var sum9 = mat4x4<f32>();
-    var sum10 = mat4x4<f32>();
-    var sum11 = mat4x4<f32>();
-    var sum12 = mat4x4<f32>();
-    var sum13 = mat4x4<f32>();
-    var sum14 = mat4x4<f32>();
-    var sum15 = mat4x4<f32>();
+    var left: array<u32, ROWS>;
+    var sum: array<mat4x4<f32>, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        left[r] = lhs_row(b, row_first + r);
+    }
     var at = 0u;
     for (; first < end; first += 2u) {
         let right = rhs_load(first, second);
-        sum0 += right * lhs[row0 + at];
-        sum1 += right * lhs[row1 + at];
-        sum2 += right * lhs[row2 + at];
-        sum3 += right * lhs[row3 + at];
-        sum4 += right * lhs[row4 + at];
-        sum5 += right * lhs[row5 + at];
-        sum6 += right * lhs[row6 + at];
-        sum7 += right * lhs[row7 + at];
-        if (ROWS == 16u) {
-            sum8 += right * lhs[row8 + at];
-            sum9 += right * lhs[row9 + at];
-            sum10 += right * lhs[row10 + at];
-            sum11 += right * lhs[row11 + at];
-            sum12 += right * lhs[row12 + at];
-            sum13 += right * lhs[row13 + at];
-            sum14 += right * lhs[row14 + at];
-            sum15 += right * lhs[row15 + at];
+        for (var r = 0u; r < ROWS; r++) {
+            sum[r] += right * lhs[left[r] + at];
         }
         second += 2u;
         at += params.lhs_k_stride;
@@ -158,23 +121,9 @@ fn main(
     let residual_end = params.cols * (params.flags / 2u & 1u);
     for (var row = row_first; row < row_end; row++) {
         let r = row % ROWS;
-        var sums = sum0;
-        sums = pick(sums, sum1, r == 1u);
-        sums = pick(sums, sum2, r == 2u);
-        sums = pick(sums, sum3, r == 3u);
-        sums = pick(sums, sum4, r == 4u);
-        sums = pick(sums, sum5, r == 5u);
-        sums = pick(sums, sum6, r == 6u);
-        sums = pick(sums, sum7, r == 7u);
-        if (ROWS == 16u) {
-            sums = pick(sums, sum8, r == 8u);
-            sums = pick(sums, sum9, r == 9u);
-            sums = pick(sums, sum10, r == 10u);
-            sums = pick(sums, sum11, r == 11u);
-            sums = pick(sums, sum12, r == 12u);
-            sums = pick(sums, sum13, r == 13u);
-            sums = pick(sums, sum14, r == 14u);
-            sums = pick(sums, sum15, r == 15u);
+        var sums = sum[0];
+        for (var i = 1u; i < ROWS; i++) {
+            sums = pick(sums, sum[i], r == i);
         }
         for (var col = col_first; col < col_end; col++) {
             let c = u32(i32(col) - i32(col_first));

@@ -4,7 +4,7 @@ use kiln_gpu::DeviceProfile;
 
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::passes::{Hoisted, drop_dead, fuse_epilogue, hoist_constants, pack_weights};
+use crate::passes::{Hoisted, drop_dead, fuse_epilogue, hoist_constants, pack_weights, split_depth};
 
 /// Checks a graph, rewrites it for a device and cuts it into what runs at load and what runs each time.
 ///
@@ -15,6 +15,7 @@ pub fn compile(graph: &Graph, profile: &DeviceProfile) -> Result<Hoisted> {
     graph.check()?;
     let graph = drop_dead(graph)?;
     let graph = fuse_epilogue(&graph)?;
+    let graph = split_depth(&graph, profile)?;
     let graph = pack_weights(&graph, profile)?;
     hoist_constants(&graph)
 }

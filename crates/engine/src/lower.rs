@@ -6,7 +6,8 @@ use bytemuck::Pod;
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::Kernel;
 
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, Mismatch, Result};
+use crate::select::SOFTWARE_ITERATIONS;
 use crate::tensor::{DType, TensorDesc};
 
 /// A stretch of device memory that holds one piece of one value, before buffers are given out.
@@ -170,6 +171,19 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// Refuses what a software adapter would cut short: see [`SOFTWARE_ITERATIONS`].
+    pub(crate) fn check_iterations(&self, iterations: u64) -> Result<()> {
+        if !self.profile.kind.is_software() || iterations <= SOFTWARE_ITERATIONS {
+            return Ok(());
+        }
+        let expected = format!("at most {SOFTWARE_ITERATIONS}");
+        Err(EngineError::Op {
+            op: self.op,
+            path: self.path.to_owned(),
+            mismatch: Mismatch::new("loop iterations on a software adapter", expected, iterations),
+        })
+    }
+
     /// Adds a dispatch of `workgroups` groups, folded into two dimensions where one cannot count them.
     pub(crate) fn dispatch<P: Pod>(
         &mut self,
@@ -183,7 +197,7 @@ impl<'a> Lowering<'a> {
         let workgroups = fold(workgroups, max).ok_or_else(|| EngineError::Op {
             op: self.op,
             path: self.path.to_owned(),
-            mismatch: crate::error::Mismatch::new(
+            mismatch: Mismatch::new(
                 "workgroups",
                 format!("at most {}", u64::from(max) * u64::from(max)),
                 workgroups,

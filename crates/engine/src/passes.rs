@@ -4,6 +4,7 @@ mod drop_dead;
 mod fuse_epilogue;
 mod hoist_constants;
 mod pack_weights;
+mod split_depth;
 
 use crate::error::Result;
 use crate::graph::{Graph, Node, Origin, Value};
@@ -12,6 +13,7 @@ pub use drop_dead::drop_dead;
 pub use fuse_epilogue::fuse_epilogue;
 pub use hoist_constants::{Hoisted, hoist_constants};
 pub use pack_weights::pack_weights;
+pub use split_depth::split_depth;
 
 /// Copies a graph node by node; a pass decides for each what becomes of it.
 struct Rewriter<'a> {

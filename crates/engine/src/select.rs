@@ -14,9 +14,15 @@ pub(crate) enum RowForm {
     Tree,
 }
 
-/// Rows too short to occupy a workgroup, and all rows on a software adapter, are summed serially.
-pub(crate) fn row_form(profile: &DeviceProfile, cols: u32) -> RowForm {
-    if profile.kind.is_software() || cols < 32 { RowForm::Serial } else { RowForm::Tree }
+/// Mesa's llvmpipe ends an invocation after 65,535 loop iterations, those of all its loops together, without a word:
+/// the results are wrong. Loops of constant length are unrolled and do not count. Some room is left for epilogues.
+pub(crate) const SOFTWARE_ITERATIONS: u64 = 60_000;
+
+/// Rows too short to occupy a workgroup, and on a software adapter all whose `iterations` one invocation may make,
+/// are summed serially.
+pub(crate) fn row_form(profile: &DeviceProfile, cols: u32, iterations: u64) -> RowForm {
+    let serial = if profile.kind.is_software() { iterations <= SOFTWARE_ITERATIONS } else { cols < 32 };
+    if serial { RowForm::Serial } else { RowForm::Tree }
 }
 
 /// A kernel of the matmul family in one of its variants.
@@ -35,10 +41,7 @@ const FEW_ROWS: usize = 4;
 /// asks the same question before there is one.
 pub(crate) fn matmul(profile: &DeviceProfile, op: &Matmul, geometry: &MatmulGeometry) -> MatmulKernel {
     let rows = geometry.rows_per_rhs();
-    let register = || {
-        use matmul_register::Variant;
-        MatmulKernel::Register(if rows < 32 { Variant::Flat } else { Variant::Tall })
-    };
+    let register = || MatmulKernel::Register(register(rows));
     if matches!(op.rhs, RhsLayout::Panels { .. }) {
         return register();
     }
@@ -53,6 +56,19 @@ pub(crate) fn matmul(profile: &DeviceProfile, op: &Matmul, geometry: &MatmulGeom
         false if rows < 64 || geometry.cols < 64 => MatmulKernel::Shared(matmul_shared::Variant::T32),
         false => MatmulKernel::Shared(matmul_shared::Variant::T64),
     }
+}
+
+/// The register variant that does least work on so many rows. A tile that reaches past the last row computes in vain;
+/// on the other hand an invocation of `own` rows loads one number for each of them and four vectors of the right side
+/// at every step, so the more rows it has, the fewer loads there are for each.
+fn register(rows: usize) -> matmul_register::Variant {
+    let cost = |variant: &matmul_register::Variant| {
+        let tile = variant.tile_rows() as usize;
+        let own = (variant.tile_rows() * variant.tile_panels() / 16) as usize;
+        rows.next_multiple_of(tile) * (own + 4) * 1000 / own
+    };
+    let best = matmul_register::Variant::ALL.iter().copied().min_by_key(cost);
+    best.expect("the catalogue should have a variant of each kernel")
 }
 
 fn vector(software: bool, op: &Matmul, geometry: &MatmulGeometry) -> matmul_vector::Variant {
@@ -77,6 +93,15 @@ fn vector(software: bool, op: &Matmul, geometry: &MatmulGeometry) -> matmul_vect
 
 /// The attention kernel that holds heads of this width in registers, if there is one.
 pub(crate) fn attention(profile: &DeviceProfile, head_dim: u32) -> Option<attention_packed::Variant> {
-    let _ = profile;
-    attention_packed::Variant::ALL.iter().copied().find(|variant| variant.head_dim() == head_dim)
+    use attention_packed::Variant;
+    match (profile.kind.is_software(), head_dim) {
+        (true, 16) => Some(Variant::CpuH16),
+        (true, 32) => Some(Variant::CpuH32),
+        (true, 64) => Some(Variant::CpuH64),
+        (true, 128) => Some(Variant::CpuH128),
+        (false, 16) => Some(Variant::GpuH16),
+        (false, 32) => Some(Variant::GpuH32),
+        (false, 64) => Some(Variant::GpuH64),
+        _ => None,
+    }
 }

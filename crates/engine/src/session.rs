@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Index;
 use std::time::Duration;
 
-use kiln_gpu::{Buffer, Command, DeviceProfile, Gpu, Limits, Recording};
+use kiln_gpu::{Buffer, Command, DeviceProfile, Gpu, Recording};
 
 use crate::compile::compile;
 use crate::error::{EngineError, Result};
@@ -101,15 +101,15 @@ pub struct Session {
 impl Session {
     /// An empty session on a device.
     pub fn new(gpu: &Gpu) -> Self {
-        Self::with_limits(gpu, gpu.profile().limits)
+        Self::with_profile(gpu, gpu.profile().clone())
     }
 
-    /// An empty session that plans as if the device had these limits, which must be no higher than its own: how a
-    /// program for small devices is tried on a large one.
-    pub fn with_limits(gpu: &Gpu, limits: Limits) -> Self {
+    /// An empty session that plans as if the device were another: of another kind, or with lower limits (higher ones
+    /// fail when the plan is recorded). How a program for small devices, or kernels for GPUs, are tried anywhere.
+    pub fn with_profile(gpu: &Gpu, profile: DeviceProfile) -> Self {
         Self {
             gpu: gpu.clone(),
-            profile: DeviceProfile { limits, ..gpu.profile().clone() },
+            profile,
             pool: Pool::default(),
             resident: Resident::default(),
             plans: vec![],

@@ -60,9 +60,9 @@ impl fmt::Display for DeviceKind {
 /// The sizes that a device holds to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Largest part of a buffer that one binding may show to a kernel, in bytes.
+    /// Largest part of a buffer that one binding may show to a kernel, in bytes; a multiple of 4.
     pub max_binding: u64,
-    /// Largest buffer, in bytes.
+    /// Largest buffer, in bytes; a multiple of 4.
     pub max_buffer: u64,
     /// Most workgroups in each dimension of a dispatch.
     pub max_workgroups: u32,
@@ -98,8 +98,9 @@ impl Limits {
 
     pub(crate) fn from_wgpu(limits: &wgpu::Limits) -> Limits {
         Limits {
-            max_binding: limits.max_storage_buffer_binding_size,
-            max_buffer: limits.max_buffer_size,
+            // Some drivers give 2^32 - 1 and the like; nothing of ours ends between two words.
+            max_binding: limits.max_storage_buffer_binding_size & !3,
+            max_buffer: limits.max_buffer_size & !3,
             max_workgroups: limits.max_compute_workgroups_per_dimension,
             // A workgroup is flat in every kernel of ours, so the x limit counts too.
             max_threads: limits

@@ -1,7 +1,8 @@
 //! Bytes from the device to the host.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::buffer::{Buffer, BufferSlice};
 use crate::device::Gpu;
@@ -9,6 +10,9 @@ use crate::error::GpuError;
 
 /// Most bytes that one round brings back.
 const WINDOW: u64 = 64 << 20;
+
+/// How long a callback may be on its way after the device has finished; it is a matter of microseconds.
+const CALLBACK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A contiguous run of bytes within one round.
 struct Piece {
@@ -43,7 +47,7 @@ impl Gpu {
             BufferSlice { buffer, offset: range.start, bytes }.check("read")?;
         }
         let ranges: Vec<Range<u64>> = parts.iter().map(|(_, range)| range.clone()).collect();
-        let window = WINDOW.min(self.0.profile.limits.max_buffer / 4 * 4);
+        let window = WINDOW.min(self.0.profile.limits.max_buffer);
         let mut read: Vec<Vec<u8>> =
             ranges.iter().map(|range| Vec::with_capacity((range.end - range.start) as usize)).collect();
         for round in rounds(&ranges, window) {
@@ -79,20 +83,21 @@ impl Gpu {
 
     /// Waits for everything submitted, then shows the bytes of a readable buffer to `look`.
     pub(crate) fn mapped(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8])) -> Result<(), GpuError> {
-        let outcome = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&outcome);
+        let (sender, receiver) = mpsc::channel();
         // Nothing but the loss of the device keeps a buffer made for it from being mapped. On a device
         // of the caller's, whose loss is reported to the caller alone, this is where it shows.
         let gone = || GpuError::Lost { reason: "it no longer gives back what it computed".into() };
         self.guarded("readback", staging.size(), |_| {
             staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                // Nobody listens any more once this call has given up.
+                let _ = sender.send(result);
             });
         })
         .map_err(|error| if let GpuError::Validation { .. } = error { gone() } else { error })?;
         self.wait()?;
-        let result = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if !matches!(result, Some(Ok(()))) {
+        // Another thread's poll may have taken our callback along and not have run it yet: wait for it. A device
+        // that is gone drops it, which ends the wait at once.
+        if !matches!(receiver.recv_timeout(CALLBACK_PATIENCE), Ok(Ok(()))) {
             return Err(gone());
         }
         let view = staging

@@ -71,7 +71,9 @@ impl OpRules for Attention {
                     scale,
                 };
                 let bindings = attention_packed::Bindings { q, k, v, spans, output };
-                let groups = u64::from(tokens.div_ceil(variant.threads())) * u64::from(heads);
+                lowering.check_iterations(u64::from(kv_tokens))?;
+                let tiles = u64::from(tokens.div_ceil(variant.queries())) * u64::from(heads);
+                let groups = tiles.div_ceil(u64::from(variant.threads()));
                 lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
             } else {
                 let params = attention_any::Params {
@@ -87,7 +89,10 @@ impl OpRules for Attention {
                 };
                 let bindings = attention_any::Bindings { q, k, v, spans, output };
                 let variant = attention_any::Variant::Base;
-                let groups = u64::from(tokens) * u64::from(heads);
+                // Four rows of k and v at a time, eight columns of each.
+                let steps = u64::from(kv_tokens.div_ceil(4)) * u64::from(2 * head_dim.div_ceil(8) + 1);
+                lowering.check_iterations(steps + 2 * u64::from(head_dim))?;
+                let groups = (u64::from(tokens) * u64::from(heads)).div_ceil(u64::from(variant.threads()));
                 lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
             }
         }

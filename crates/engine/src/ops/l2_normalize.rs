@@ -15,6 +15,9 @@ pub struct L2Normalize {
     pub epsilon: Scalar,
 }
 
+/// How often the kernel walks along a row.
+const PASSES: u64 = 2;
+
 impl OpRules for L2Normalize {
     const NAME: &'static str = "l2_normalize";
 
@@ -29,10 +32,11 @@ impl OpRules for L2Normalize {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let cols = lowering.output.desc.last() as u32;
-        let variant = match row_form(lowering.profile, cols) {
+        let variant = match row_form(lowering.profile, cols, PASSES * u64::from(cols)) {
             RowForm::Serial => l2_normalize_row::Variant::Serial,
             RowForm::Tree => l2_normalize_row::Variant::Tree,
         };
+        lowering.check_iterations(PASSES * u64::from(cols.div_ceil(variant.lanes())))?;
         for block in lowering.row_blocks(lowering.output.desc.rank() - 1)? {
             let rows = block.elements / cols;
             let params = l2_normalize_row::Params { rows, cols, epsilon: self.epsilon.get() };

@@ -16,6 +16,9 @@ pub struct LayerNorm {
     pub epsilon: Scalar,
 }
 
+/// How often the kernel walks along a row.
+const PASSES: u64 = 3;
+
 impl OpRules for LayerNorm {
     const NAME: &'static str = "layer_norm";
 
@@ -32,10 +35,11 @@ impl OpRules for LayerNorm {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let cols = lowering.output.desc.last() as u32;
-        let variant = match row_form(lowering.profile, cols) {
+        let variant = match row_form(lowering.profile, cols, PASSES * u64::from(cols)) {
             RowForm::Serial => layer_norm_row::Variant::Serial,
             RowForm::Tree => layer_norm_row::Variant::Tree,
         };
+        lowering.check_iterations(PASSES * u64::from(cols.div_ceil(variant.lanes())))?;
         for block in lowering.row_blocks(lowering.output.desc.rank() - 1)? {
             let rows = block.elements / cols;
             let params = layer_norm_row::Params { rows, cols, epsilon: self.epsilon.get() };

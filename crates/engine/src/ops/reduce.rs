@@ -102,10 +102,13 @@ impl OpRules for Reduce {
                 input: if by_rows { lowering.rowwise(0, &block)? } else { lowering.whole(0)? },
                 output: block.output,
             };
-            let variant = match row_form(lowering.profile, cols) {
+            // Each element takes one iteration, and one for each dimension of its address.
+            let steps = u64::from(reduced.rank() + 1);
+            let variant = match row_form(lowering.profile, cols, steps * u64::from(cols)) {
                 RowForm::Serial => reduce_row::Variant::Serial,
                 RowForm::Tree => reduce_row::Variant::Tree,
             };
+            lowering.check_iterations(steps * u64::from(cols.div_ceil(variant.lanes())))?;
             let groups = u64::from(block.elements.div_ceil(variant.threads() / variant.lanes()));
             let overrides = reduce_row::Overrides { op };
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;

@@ -31,6 +31,7 @@ impl OpRules for SegmentMean {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let input = lowering.input(0).desc;
         let count = lowering.output.desc.elements() as u32;
+        lowering.check_iterations(input.rows() as u64)?;
         let params = segment_mean::Params { count, width: input.last() as u32, rows: input.rows() as u32 };
         let bindings = segment_mean::Bindings {
             input: lowering.whole(0)?,

@@ -17,6 +17,9 @@ pub struct Softmax {
     pub dim: usize,
 }
 
+/// How often the kernel walks along a row.
+const PASSES: u64 = 3;
+
 impl OpRules for Softmax {
     const NAME: &'static str = "softmax";
 
@@ -42,10 +45,11 @@ impl OpRules for Softmax {
         let cols = desc.shape[self.dim] as u32;
         let inner = desc.shape[self.dim + 1..].iter().product::<usize>() as u32;
         let masked = lowering.inputs.len() == 2;
-        let variant = match row_form(lowering.profile, cols) {
+        let variant = match row_form(lowering.profile, cols, PASSES * u64::from(cols)) {
             RowForm::Serial => softmax_row::Variant::Serial,
             RowForm::Tree => softmax_row::Variant::Tree,
         };
+        lowering.check_iterations(PASSES * u64::from(cols.div_ceil(variant.lanes())))?;
         for block in lowering.row_blocks(self.dim)? {
             let mut shape = lowering.block_shape(&block);
             let mut strides = match masked {

@@ -1,0 +1,100 @@
+//! A file of past answers.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::{DocqaError, atomic, chunk};
+
+/// Appends an answer, with the time as `timestamp`, to the JSON array in the file at `path`, which is made
+/// where it is missing. The file is rewritten whole and renamed into place: it is never half written, and
+/// one that does not hold an array is left as it was.
+///
+/// Two processes that append in the same moment do not wait for each other: the later one wins.
+pub fn append(path: &Path, answer: &Answer) -> Result<(), DocqaError> {
+    let mut entries = read(path)?;
+    let mut entry = serde_json::to_value(answer)
+        .map_err(|error| DocqaError::History { path: path.to_path_buf(), reason: error.to_string() })?;
+    if let Value::Object(fields) = &mut entry {
+        fields.insert("timestamp".into(), chunk::now().into());
+    }
+    entries.push(entry);
+    let text = format!("{:#}\n", Value::Array(entries));
+    atomic::write_file(path, text.as_bytes())
+}
+
+/// The entries of a history file, oldest first; none where the file is missing or empty.
+pub fn read(path: &Path) -> Result<Vec<Value>, DocqaError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(DocqaError::History { path: path.to_path_buf(), reason: "not UTF-8 text".into() });
+        }
+        Err(error) => return Err(DocqaError::reading(path, error)),
+    };
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let fault = |reason: String| DocqaError::History { path: path.to_path_buf(), reason };
+    match serde_json::from_str(&text) {
+        Ok(Value::Array(entries)) => Ok(entries),
+        Ok(_) => Err(fault("it holds JSON, but not an array".into())),
+        Err(error) => Err(fault(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Method;
+
+    fn answer(question: &str) -> Answer {
+        Answer {
+            question: question.into(),
+            answer: "Because.".into(),
+            method: Method::Extractive,
+            contexts_used: 0,
+            processing_time: 0.25,
+            sources: Vec::new(),
+            quotes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn answers_are_appended_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        assert!(read(&path).unwrap().is_empty());
+        append(&path, &answer("Why?")).unwrap();
+        append(&path, &answer("Why “not”?\n")).unwrap();
+        let entries = read(&path).unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0]["question"], "Why?");
+        assert_eq!(entries[1]["question"], "Why “not”?\n");
+        assert_eq!(entries[1]["method"], "extractive");
+        assert!(entries[1]["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert!(fs::read_to_string(&path).unwrap().starts_with('['));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        for bytes in [&b"{\"question\": 1}"[..], b"[1, 2", b"dear diary", b"\xff\xfe", b"[] []"] {
+            fs::write(&path, bytes).unwrap();
+            let error = append(&path, &answer("Why?")).unwrap_err();
+            assert!(error.is_input_error());
+            assert!(error.to_string().contains("history.json: not a history file ("), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+        fs::write(&path, "").unwrap();
+        append(&path, &answer("Why?")).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 1);
+        assert!(append(folder.path(), &answer("Why?")).is_err());
+    }
+}

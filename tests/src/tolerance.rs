@@ -1,0 +1,107 @@
+//! How far each op may be from `f64`: the one table of constants.
+//!
+//! A result in `f32` carries an error of some epsilons of the sum of the absolute values of its terms; `reference`
+//! computes that sum beside the result. The constant allows for the order of additions (the worst case grows with
+//! their number, what happens grows with its root at most) and for the accuracy that WGSL asks of each function
+//! (<https://www.w3.org/TR/WGSL/#floating-point-accuracy>), and no more: a kernel that loses half its digits fails.
+
+use kiln_reference::{Array, Unary};
+
+/// `bound = epsilons * f32::EPSILON * sum|terms| + absolute`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Units of `f32::EPSILON` of the sum of the absolute values of the terms.
+    pub epsilons: f64,
+    /// What is allowed besides, at any magnitude.
+    pub absolute: f64,
+}
+
+/// Nothing: moves, and operations that are rounded once and whose operands are small integers.
+pub const EXACT: Tolerance = Tolerance { epsilons: 0.0, absolute: 0.0 };
+/// One operation that WGSL rounds correctly: add, sub, mul.
+pub const ROUNDED: Tolerance = epsilons(0.5);
+/// A division: 2.5 ULP.
+pub const DIV: Tolerance = epsilons(2.5);
+/// A dot product of up to some thousand terms, in any order.
+pub const MATMUL: Tolerance = epsilons(4.0);
+/// The same with one more addition and the roundings of an epilogue.
+pub const LINEAR: Tolerance = epsilons(5.0);
+/// A sum or mean of up to some thousand elements.
+pub const SUM: Tolerance = epsilons(4.0);
+/// Mean, variance, inverse square root (2 ULP) and the affine map.
+pub const LAYER_NORM: Tolerance = epsilons(4.0);
+/// Exponentials, whose errors are among the terms, their sum, and a division.
+pub const SOFTMAX: Tolerance = epsilons(2.0);
+/// A softmax between two products.
+pub const ATTENTION: Tolerance = epsilons(2.0);
+/// Half the error of a sum of squares, a root and a division.
+pub const L2_NORMALIZE: Tolerance = epsilons(4.0);
+
+const fn epsilons(epsilons: f64) -> Tolerance {
+    Tolerance { epsilons, absolute: 0.0 }
+}
+
+impl Tolerance {
+    /// The bound of each element, from the sum of the absolute values of its terms.
+    pub fn bounds(self, terms: &Array) -> Vec<f64> {
+        // Below the least normal number a device may flush to zero.
+        let floor = f64::from(f32::MIN_POSITIVE);
+        let floor = if self == EXACT { 0.0 } else { floor };
+        terms
+            .data
+            .iter()
+            .map(|&terms| self.epsilons * EPSILON * terms.abs() + self.absolute + floor)
+            .collect()
+    }
+}
+
+const EPSILON: f64 = f32::EPSILON as f64;
+
+/// The bound of a function of one element at `x`.
+pub fn unary(function: Unary, x: f64) -> f64 {
+    let y = function.apply(x).abs();
+    let ulps = |n: f64| n * EPSILON * y + f64::from(f32::MIN_POSITIVE);
+    // WGSL's exp has 3 + 2|x| ULP; a quotient of it keeps that relative error, and adds a division's.
+    let exp = 3.0 + 2.0 * x.abs();
+    // WGSL's tanh has 1e-5 absolute at worst; drivers that use a quotient of exponentials are near 1e-6.
+    let tanh = 1e-5;
+    match function {
+        Unary::Neg | Unary::Abs | Unary::Relu => 0.0,
+        Unary::Exp => ulps(exp),
+        // 3 ULP, but 2^-21 absolute near one, where the logarithm vanishes.
+        Unary::Log => ulps(3.0) + if (0.5..=2.0).contains(&x) { 2f64.powi(-21) } else { 0.0 },
+        Unary::Rsqrt => ulps(2.0),
+        // 1 / inverseSqrt: 2 ULP and a division.
+        Unary::Sqrt => ulps(4.5),
+        // The rational erf of lib/activation.wgsl is within 4e-7; 1 + erf cancels in the negative tail.
+        Unary::Gelu => ulps(3.0) + 0.5 * x.abs() * 5e-7,
+        Unary::GeluTanh => ulps(4.0) + 0.5 * x.abs() * tanh,
+        Unary::Sigmoid | Unary::Silu => ulps(exp + 4.0),
+        Unary::Tanh => ulps(1.0) + tanh,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_follow_the_terms() {
+        let terms = Array::new(&[2], vec![1.0, 1000.0]);
+        let bounds = MATMUL.bounds(&terms);
+        assert!((bounds[0] - 4.0 * EPSILON).abs() < 1e-30 && (bounds[1] - 4000.0 * EPSILON).abs() < 1e-20);
+        assert_eq!(EXACT.bounds(&terms), [0.0, 0.0]);
+    }
+
+    /// Half the digits lost is a failure for every function.
+    #[test]
+    fn no_bound_is_loose() {
+        for function in Unary::ALL {
+            for x in [-6.0, -1.0, -0.1, 0.1, 1.0, 6.0] {
+                let bound = unary(function, x);
+                let limit = 1.5e-5 * (1.0 + x.abs() + function.apply(x).abs());
+                assert!(bound.is_nan() || bound <= limit, "{function:?}({x}): {bound}");
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a session promises: named inputs and outputs, shared weights, variables, one pool.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use kiln_engine::{
+    DType, EngineError, GraphBuilder, NoWeights, Session, Tensor, TensorDesc, WeightError, WeightSource,
+};
+use kiln_tests::{data, device};
+
+#[test]
+fn a_run_gives_what_the_graph_says() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut g = GraphBuilder::new("sums");
+    let a = g.input("a", &[2, 3], DType::F32);
+    let b = g.input("b", &[3], DType::F32);
+    let sum = g.add(a, b)?;
+    let total = g.sum(sum, &[0, 1], false)?;
+    g.output("sum", sum);
+    g.output("total", total);
+    let mut session = Session::new(gpu);
+    let plan = session.load(&g.finish(), &NoWeights)?;
+    let a = Tensor::f32([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+    let b = Tensor::f32([3], vec![10.0, 20.0, 30.0])?;
+    let outputs = session.run(plan, &[("a", &a), ("b", &b)])?;
+    assert_eq!(outputs["sum"].as_f32()?, [11.0, 22.0, 33.0, 14.0, 25.0, 36.0]);
+    assert_eq!(outputs["total"].as_f32()?, [141.0]);
+    assert_eq!(outputs["total"].shape(), [0usize; 0]);
+    Ok(())
+}
+
+#[test]
+fn wrong_inputs_are_named() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut g = GraphBuilder::new("double");
+    let x = g.input("x", &[3], DType::F32);
+    let y = g.add(x, x)?;
+    g.output("y", y);
+    let mut session = Session::new(gpu);
+    let plan = session.load(&g.finish(), &NoWeights)?;
+    let short = Tensor::f32([2], vec![0.0; 2])?;
+    let messages: Vec<String> = [&[("x", &short)][..], &[("z", &short)], &[]]
+        .into_iter()
+        .map(|inputs| session.run(plan, inputs).expect_err("the input is wrong").to_string())
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "plan \"double\": input \"x\": expected f32[3], got f32[2]",
+            "plan \"double\": input \"z\": expected one of x, got an unknown name",
+            "plan \"double\": input \"x\": expected f32[3], got nothing",
+        ]
+    );
+    Ok(())
+}
+
+/// Counts what is read, so that a second read of a shared weight shows.
+struct Counting {
+    tensors: HashMap<String, Tensor>,
+    reads: Cell<usize>,
+}
+
+impl WeightSource for Counting {
+    fn desc(&self, name: &str) -> Option<TensorDesc> {
+        WeightSource::desc(&self.tensors, name)
+    }
+
+    fn read(&self, name: &str, elements: Range<usize>, out: &mut [f32]) -> Result<(), WeightError> {
+        self.reads.set(self.reads.get() + 1);
+        self.tensors.read(name, elements, out)
+    }
+}
+
+#[test]
+fn plans_share_weights_by_name() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let weight = Tensor::f32([4, 3], data::uniform("weight", 12))?;
+    let weights =
+        Counting { tensors: HashMap::from([("weight".to_owned(), weight.clone())]), reads: Cell::new(0) };
+    let mut session = Session::new(gpu);
+    let mut results = vec![];
+    for rows in [7, 9] {
+        let mut g = GraphBuilder::new("linear");
+        let x = g.input("x", &[rows, 3], DType::F32);
+        let w = g.constant("weight", &[4, 3]);
+        let y = g.linear(x, w, None)?;
+        g.output("y", y);
+        let plan = session.load(&g.finish(), &weights)?;
+        let x = Tensor::f32([rows, 3], data::uniform("x", rows * 3))?;
+        results.push(session.run(plan, &[("x", &x)])?["y"].as_f32()?.to_vec());
+    }
+    assert_eq!(weights.reads.get(), 1, "the second plan finds the weight in the session");
+    assert_eq!(results[0][..], results[1][..28], "and both see the same numbers");
+    Ok(())
+}
+
+#[test]
+fn missing_and_misshapen_weights_are_named() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut g = GraphBuilder::new("linear");
+    let x = g.input("x", &[2, 3], DType::F32);
+    let w = g.constant("weight", &[4, 3]);
+    let y = g.linear(x, w, None)?;
+    g.output("y", y);
+    let graph = g.finish();
+    let mut session = Session::new(gpu);
+    let missing = session.load(&graph, &NoWeights).expect_err("there is no weight");
+    assert_eq!(missing.to_string(), "weight \"weight\": expected f32[4, 3], but there is none of that name");
+    let other = HashMap::from([("weight".to_owned(), Tensor::f32([3, 4], vec![0.0; 12])?)]);
+    let misshapen = session.load(&graph, &other).expect_err("the weight has another shape");
+    assert_eq!(misshapen.to_string(), "weight \"weight\": expected f32[4, 3], got f32[3, 4]");
+    Ok(())
+}
+
+#[test]
+fn variables_last_and_are_shared() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut session = Session::new(gpu);
+    // Two counters that change places while they grow: each must read the other's old value.
+    let mut g = GraphBuilder::new("swap");
+    let a = g.variable("a", &[2], DType::F32);
+    let b = g.variable("b", &[2], DType::F32);
+    let one = g.scalar(1.0);
+    let next_a = g.add(b, one)?;
+    let next_b = g.mul(a, one)?;
+    g.assign(a, next_a)?;
+    g.assign(b, next_b)?;
+    g.output("old a", a);
+    let step = session.load(&g.finish(), &NoWeights)?;
+
+    let mut g = GraphBuilder::new("read");
+    let a = g.variable("a", &[2], DType::F32);
+    let y = g.neg(a)?;
+    g.output("negative", y);
+    let read = session.load(&g.finish(), &NoWeights)?;
+
+    assert_eq!(session.read_variable("a")?.as_f32()?, [0.0, 0.0], "variables start as zeros");
+    session.write_variable("a", &Tensor::f32([2], vec![5.0, 6.0])?)?;
+    session.write_variable("b", &Tensor::f32([2], vec![1.0, 2.0])?)?;
+    session.run(step, &[])?;
+    assert_eq!(session.read_variable("a")?.as_f32()?, [2.0, 3.0]);
+    assert_eq!(session.read_variable("b")?.as_f32()?, [5.0, 6.0]);
+    session.run(step, &[])?;
+    assert_eq!(session.run(read, &[])?["negative"].as_f32()?, [-6.0, -7.0]);
+
+    let mut g = GraphBuilder::new("clash");
+    let a = g.variable("a", &[3], DType::F32);
+    g.output("a", a);
+    let clash = session.load(&g.finish(), &NoWeights).expect_err("the name has another shape");
+    assert!(clash.to_string().contains("variable \"a\""), "{clash}");
+    Ok(())
+}
+
+#[test]
+fn an_output_may_be_an_input_a_constant_or_asked_for_twice() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut g = GraphBuilder::new("edges");
+    let x = g.input("x", &[2, 2], DType::F32);
+    let w = g.constant("w", &[3]);
+    let two = g.scalar(2.0);
+    let doubled = g.mul(w, two)?;
+    let flat = g.reshape(x, &[4])?;
+    for (name, value) in [("x", x), ("w", w), ("doubled", doubled), ("again", doubled), ("flat", flat)] {
+        g.output(name, value);
+    }
+    let weights = HashMap::from([("w".to_owned(), Tensor::f32([3], vec![1.0, 2.0, 3.0])?)]);
+    let mut session = Session::new(gpu);
+    let plan = session.load(&g.finish(), &weights)?;
+    let x = Tensor::f32([2, 2], vec![1.0, -2.0, 3.0, -4.0])?;
+    for _ in 0..2 {
+        let outputs = session.run(plan, &[("x", &x)])?;
+        assert_eq!(outputs["x"], x);
+        assert_eq!(outputs["w"].as_f32()?, [1.0, 2.0, 3.0]);
+        assert_eq!(outputs["doubled"].as_f32()?, [2.0, 4.0, 6.0]);
+        assert_eq!(outputs["again"], outputs["doubled"]);
+        assert_eq!(outputs["flat"].as_f32()?, x.as_f32()?);
+    }
+    Ok(())
+}

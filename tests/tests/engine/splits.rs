@@ -1,0 +1,140 @@
+//! Tensors larger than the device's limits: the same results in pieces.
+
+use std::collections::HashMap;
+
+use kiln_engine::{Activation, DType, EngineError, Graph, GraphBuilder, Session, Tensor, Value};
+use kiln_gpu::{DeviceProfile, Gpu, Limits};
+use kiln_tests::{data, device};
+
+/// The device as if a tensor of more than 16 KiB had to be split.
+fn small(gpu: &Gpu) -> DeviceProfile {
+    let profile = gpu.profile().clone();
+    let limits = Limits { max_binding: 16 << 10, max_buffer: 20 << 10, ..profile.limits };
+    DeviceProfile { limits, ..profile }
+}
+
+type Inputs = Vec<(&'static str, Tensor)>;
+type Weights = HashMap<String, Tensor>;
+
+fn tensor(name: &'static str, shape: &[usize]) -> Result<(&'static str, Tensor), EngineError> {
+    Ok((name, Tensor::f32(shape, data::uniform(name, shape.iter().product()))?))
+}
+
+/// Runs a graph whole and in pieces and compares bit by bit; gives the number of pieces of the output.
+fn same(graph: &Graph, inputs: &Inputs, weights: &Weights) -> Result<usize, EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(2) };
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let mut whole = Session::new(gpu);
+    let plan = whole.load(graph, weights)?;
+    let expected = whole.run(plan, &inputs)?;
+    let mut split = Session::with_profile(gpu, small(gpu));
+    let plan = split.load(graph, weights)?;
+    let got = split.run(plan, &inputs)?;
+    assert_eq!(got["y"], expected["y"], "{}", split.plan(plan));
+    Ok(split.plan(plan).outputs[0].pieces.len())
+}
+
+#[test]
+fn a_weight_in_pieces_gives_the_same_columns() -> Result<(), EngineError> {
+    // 301 x 40 floats are 47 KiB; rows beyond the few take the register kernel on software adapters, few the other.
+    for rows in [1, 3, 33] {
+        let mut g = GraphBuilder::new("linear");
+        let x = g.input("x", &[rows, 40], DType::F32);
+        let (weight, bias) = (g.constant("weight", &[301, 40]), g.constant("bias", &[301]));
+        let y = g.linear(x, weight, Some(bias))?;
+        let y = g.activation(Activation::GeluTanh, y)?;
+        g.output("y", y);
+        let weights = [tensor("weight", &[301, 40])?, tensor("bias", &[301])?];
+        let weights = weights.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        same(&g.finish(), &vec![tensor("x", &[rows, 40])?], &weights)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_table_in_pieces_gives_the_same_rows() -> Result<(), EngineError> {
+    let mut g = GraphBuilder::new("embedding");
+    let ids = g.input("ids", &[37], DType::U32);
+    let table = g.constant("table", &[900, 12]);
+    let y = g.embedding(table, ids)?;
+    g.output("y", y);
+    let weights = HashMap::from([("table".to_owned(), tensor("table", &[900, 12])?.1)]);
+    let ids = Tensor::u32([37], data::indices("ids", 37, 900))?;
+    same(&g.finish(), &vec![("ids", ids)], &weights)?;
+    Ok(())
+}
+
+/// An op that is applied to the batch tensor `x` of `[13, 9, 40]`.
+type Apply = fn(&mut GraphBuilder, Value) -> Result<Value, EngineError>;
+
+#[test]
+fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineError> {
+    let table: &[(&str, Apply)] = &[
+        ("unary", |g, x| g.silu(x)),
+        ("binary", |g, x| {
+            let row = g.input("row", &[40], DType::F32);
+            let y = g.mul(x, row)?;
+            g.sub(y, x)
+        }),
+        ("softmax last", |g, x| g.softmax(x, None, 2)),
+        ("softmax middle", |g, x| g.softmax(x, None, 1)),
+        ("layer_norm", |g, x| {
+            let row = g.input("row", &[40], DType::F32);
+            g.layer_norm(x, row, row, 1e-5)
+        }),
+        ("l2_normalize", |g, x| g.l2_normalize(x, 1e-12)),
+        ("permute", |g, x| g.permute(x, &[0, 2, 1])),
+        ("slice", |g, x| g.slice(x, 1, 2, 8)),
+        ("concat", |g, x| g.concat(&[x, x], 2)),
+        ("reshape", |g, x| g.reshape(x, &[13, 360])),
+        ("mean", |g, x| g.mean(x, &[1], true)),
+        ("argmax", |g, x| g.argmax(x, &[2], false)),
+        ("matmul with itself", |g, x| {
+            let t = g.permute(x, &[0, 2, 1])?;
+            g.matmul(x, t)
+        }),
+        ("matmul with a matrix", |g, x| {
+            let matrix = g.input("matrix", &[40, 24], DType::F32);
+            g.matmul(x, matrix)
+        }),
+    ];
+    for (name, apply) in table {
+        let mut g = GraphBuilder::new(name);
+        let x = g.input("x", &[13, 9, 40], DType::F32);
+        let y = apply(&mut g, x)?;
+        g.output("y", y);
+        let graph = g.finish();
+        let known = vec![tensor("x", &[13, 9, 40])?, tensor("row", &[40])?, tensor("matrix", &[40, 24])?];
+        let inputs = known.into_iter().filter(|(name, _)| graph.inputs().any(|(known, _)| known == *name));
+        let pieces = same(&graph, &inputs.collect(), &HashMap::new())?;
+        assert!(pieces > 1, "{name} is not split at all");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_split_says_so() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut g = GraphBuilder::new("columns");
+    let x = g.input("x", &[900, 12], DType::F32);
+    let y = g.scope("total", |g| g.sum(x, &[0], false))?;
+    g.output("y", y);
+    let mut session = Session::with_profile(gpu, small(gpu));
+    let error = session.load(&g.finish(), &HashMap::new()).expect_err("the sum runs over the pieces");
+    assert_eq!(
+        error.to_string(),
+        "reduce \"columns/total\": f32[900, 12] exceeds the device's limit of 16384 bytes a binding, and reduce cannot \
+         work on it in parts (it is needed as a whole)"
+    );
+
+    let mut g = GraphBuilder::new("wide");
+    let x = g.input("x", &[2, 5000], DType::F32);
+    let y = g.relu(x)?;
+    g.output("y", y);
+    let error = session.load(&g.finish(), &HashMap::new()).expect_err("one row is too large");
+    assert_eq!(
+        error.to_string(),
+        "\"x\": one row of f32[2, 5000] is 20000 bytes, but the device binds at most 16384"
+    );
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Whole models against the frameworks that they come from: one module a model.
+
+mod bert;
+mod minilm;
+mod support;
+mod wheel;

@@ -1,0 +1,79 @@
+//! Attention over packed sequences.
+
+use kiln_engine::{Attention, Scalar};
+use kiln_tests::graph::{array, conforms, f32_tensor, u32_tensor};
+use kiln_tests::tolerance::ATTENTION;
+use kiln_tests::{data, device};
+
+/// Spans of sequences of these lengths one behind the other, then tokens that belong to none.
+fn packed(lengths: &[u32], padding: usize) -> Vec<[u32; 2]> {
+    let mut start = 0;
+    let mut spans = Vec::new();
+    for length in lengths {
+        spans.extend((0..*length).map(|_| [start, start + length]));
+        start += length;
+    }
+    spans.resize(spans.len() + padding, [0, 0]);
+    spans
+}
+
+fn check(heads: usize, head_dim: usize, spans: &[[u32; 2]], kv_tokens: usize) {
+    let Some(gpu) = device::gpu() else { return };
+    let width = heads * head_dim;
+    let rows = |name: &str, rows: usize, scale: f32| {
+        f32_tensor(&[rows, width], data::uniform(name, rows * width).iter().map(|x| scale * x).collect())
+    };
+    let operands = [
+        rows("q", spans.len(), 3.0),
+        rows("k", kv_tokens, 2.0),
+        rows("v", kv_tokens, 1.0),
+        u32_tensor(&[spans.len(), 2], spans.concat()),
+    ];
+    let [q, k, v] = [0, 1, 2].map(|i| array(&operands[i]));
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let oracle = kiln_reference::Attention { heads, scale: f64::from(scale) };
+    let expected = kiln_reference::attention(&q, &k, &v, spans, oracle);
+    let bounds = ATTENTION.bounds(&kiln_reference::attention_terms(&q, &k, &v, spans, oracle));
+    let what = format!("{heads} heads of {head_dim}, {} tokens on {kv_tokens}", spans.len());
+    let options = Attention { heads, scale: Scalar::new(scale) };
+    conforms(gpu, what, &operands, |g, v| g.attention(v[0], v[1], v[2], v[3], options), &expected, &bounds);
+}
+
+/// MiniLM's heads of 32, T5's and BERT's of 64, and widths that no kernel was made for.
+#[test]
+fn packed_sequences() {
+    for (heads, head_dim) in [(12, 32), (8, 64), (1, 1), (2, 17), (3, 80), (1, 256)] {
+        let spans = packed(&[7, 1, 8, 17], 3);
+        check(heads, head_dim, &spans, spans.len());
+    }
+}
+
+/// The longest sequence of MiniLM, in a budget of 256 tokens.
+#[test]
+fn one_long_sequence() {
+    let spans = packed(&[251], 5);
+    check(2, 32, &spans, spans.len());
+}
+
+/// Long sequences of wide heads: the loops of a software driver end after 65,535 iterations in total.
+#[test]
+fn one_long_sequence_of_wide_heads() {
+    for head_dim in [64, 128, 200] {
+        let spans = packed(&[512], 0);
+        check(1, head_dim, &spans, spans.len());
+        check(2, head_dim, &[[0, 2048], [5, 2000]], 2048);
+    }
+}
+
+/// A decoder's queries on an encoder's rows: other numbers of tokens, spans that overlap.
+#[test]
+fn queries_on_other_rows() {
+    for head_dim in [32, 64, 40] {
+        check(2, head_dim, &[[0, 29], [3, 4], [20, 29], [0, 0], [28, 29]], 29);
+    }
+}
+
+#[test]
+fn nothing_to_attend_to_gives_zeros() {
+    check(2, 32, &packed(&[], 9), 9);
+}

@@ -1,0 +1,176 @@
+//! `torch.matmul` and `torch.nn.functional.linear`, whatever kernel the plan chooses.
+
+use kiln_engine::{Activation, GraphBuilder};
+use kiln_reference::{Array, Unary};
+use kiln_tests::graph::{Source, array, conforms, f32_tensor, run_op, seeded};
+use kiln_tests::tolerance::{self, LINEAR, MATMUL};
+use kiln_tests::{compare, data, device};
+
+/// Shapes of both sides: few rows, few columns, around the tiles of 8, 32 and 64, batches on both sides or on one.
+const SHAPES: [(&[usize], &[usize]); 17] = [
+    (&[1, 1], &[1, 1]),
+    (&[1, 67], &[67, 129]),
+    (&[3, 64], &[64, 64]),
+    (&[4, 5], &[5, 33]),
+    (&[5, 37], &[37, 2]),
+    (&[7, 9], &[9, 8]),
+    (&[8, 8], &[8, 64]),
+    (&[9, 31], &[31, 65]),
+    (&[63, 65], &[65, 63]),
+    (&[64, 16], &[16, 64]),
+    (&[65, 17], &[17, 131]),
+    (&[2, 5, 7], &[2, 7, 9]),
+    (&[3, 9, 33], &[33, 17]),
+    (&[9, 33], &[3, 33, 17]),
+    (&[2, 3, 1, 5], &[2, 3, 5, 4]),
+    (&[2, 2, 3, 11], &[11, 6]),
+    (&[2, 1031], &[1031, 3]),
+];
+
+#[test]
+fn plain() {
+    let Some(gpu) = device::gpu() else { return };
+    for (a, b) in SHAPES {
+        let operands = [seeded("a", a), seeded("b", b)];
+        let (x, y) = (array(&operands[0]), array(&operands[1]));
+        let expected = kiln_reference::matmul(&x, &y, false, false);
+        let bounds = MATMUL.bounds(&kiln_reference::matmul(&x.abs(), &y.abs(), false, false));
+        let what = format!("matmul of {a:?} and {b:?}");
+        conforms(gpu, what, &operands, |g, v| g.matmul(v[0], v[1]), &expected, &bounds);
+    }
+}
+
+fn swapped(shape: &[usize]) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    let rank = shape.len();
+    shape.swap(rank - 1, rank - 2);
+    shape
+}
+
+#[test]
+fn right_side_transposed() {
+    let Some(gpu) = device::gpu() else { return };
+    for (a, b) in SHAPES {
+        let operands = [seeded("a", a), seeded("b", &swapped(b))];
+        let (x, y) = (array(&operands[0]), array(&operands[1]));
+        let expected = kiln_reference::matmul(&x, &y, false, true);
+        let bounds = MATMUL.bounds(&kiln_reference::matmul(&x.abs(), &y.abs(), false, true));
+        let what = format!("matmul_nt of {a:?} and {b:?}");
+        conforms(gpu, what, &operands, |g, v| g.matmul_nt(v[0], v[1]), &expected, &bounds);
+    }
+}
+
+#[test]
+fn left_side_transposed() {
+    let Some(gpu) = device::gpu() else { return };
+    for (a, b) in SHAPES {
+        let operands = [seeded("a", &swapped(a)), seeded("b", b)];
+        let (x, y) = (array(&operands[0]), array(&operands[1]));
+        let expected = kiln_reference::matmul(&x, &y, true, false);
+        let bounds = MATMUL.bounds(&kiln_reference::matmul(&x.abs(), &y.abs(), true, false));
+        let what = format!("matmul_tn of {a:?} and {b:?}");
+        conforms(gpu, what, &operands, |g, v| g.matmul_tn(v[0], v[1]), &expected, &bounds);
+    }
+}
+
+/// The epilogues that a pass puts into the product: bias, each activation, a residual, and all of them.
+#[test]
+fn linear_with_epilogues() {
+    let Some(gpu) = device::gpu() else { return };
+    const ACTIVATIONS: [(Option<Activation>, Option<Unary>); 4] = [
+        (None, None),
+        (Some(Activation::Relu), Some(Unary::Relu)),
+        (Some(Activation::Gelu), Some(Unary::Gelu)),
+        (Some(Activation::Silu), Some(Unary::Silu)),
+    ];
+    for (x, outputs) in [(&[1, 19][..], 37), (&[9, 64], 65), (&[3, 5, 40], 8), (&[70, 33], 66)] {
+        let inputs = *x.last().expect("x has dimensions");
+        let y_shape = [&x[..x.len() - 1], &[outputs]].concat();
+        let operands = [
+            seeded("x", x),
+            seeded("weight", &[outputs, inputs]),
+            seeded("bias", &[outputs]),
+            seeded("y", &y_shape),
+        ];
+        let [x, weight, bias, residual] = operands.each_ref().map(array);
+        let sum = kiln_reference::linear(&x, &weight, Some(&bias));
+        let terms = kiln_reference::linear(&x.abs(), &weight.abs(), Some(&bias.abs()));
+        let terms = kiln_reference::add(&terms, &residual.abs());
+        for (activation, function) in ACTIVATIONS {
+            let mut bounds = LINEAR.bounds(&terms);
+            let mut activated = sum.clone();
+            if let Some(function) = function {
+                activated = kiln_reference::unary(function, &sum);
+                for (bound, &x) in bounds.iter_mut().zip(&sum.data) {
+                    *bound += 0.2 * *bound + tolerance::unary(function, x);
+                }
+            }
+            let expected = kiln_reference::add(&activated, &residual);
+            let what = format!("linear {:?} to {outputs}, {activation:?}", x.shape);
+            conforms(
+                gpu,
+                what,
+                &operands,
+                |g, v| {
+                    let y = g.linear(v[0], v[1], Some(v[2]))?;
+                    let y = match activation {
+                        Some(activation) => g.activation(activation, y)?,
+                        None => y,
+                    };
+                    g.add(y, v[3])
+                },
+                &expected,
+                &bounds,
+            );
+        }
+    }
+}
+
+/// An inner extent beyond what a software driver lets one invocation loop: Mesa's llvmpipe stops all loops of an
+/// invocation, in silence, after 65,535 iterations in total.
+#[test]
+fn deep_products() {
+    let Some(gpu) = device::gpu() else { return };
+    // The first of VGG-16's linear layers is 25,088 deep.
+    for (rows, cols, depth) in [(1, 9, 25_088), (9, 9, 25_088), (1, 9, 70_001), (9, 1, 70_001), (9, 9, 70_001)] {
+        let operands = [seeded("a", &[rows, depth]), seeded("b", &[cols, depth])];
+        let (x, y) = (array(&operands[0]), array(&operands[1]));
+        let expected = kiln_reference::matmul(&x, &y, false, true);
+        let bounds = MATMUL.bounds(&kiln_reference::matmul(&x.abs(), &y.abs(), false, true));
+        // As this device plans it, and no other: a plan for a GPU may loop for longer than a software driver allows.
+        for source in Source::ALL {
+            let what = format!("{rows}x{depth} by {depth}x{cols} {source}");
+            let made = run_op(gpu, gpu.profile(), source, &operands, |g, v| g.matmul_nt(v[0], v[1]));
+            let made = made.unwrap_or_else(|e| panic!("{what}: {e}"));
+            compare::assert_close(what, made.as_f32().expect("f32"), &expected, &bounds);
+        }
+    }
+}
+
+#[test]
+fn nan_stays_in_its_row() {
+    let Some(gpu) = device::gpu() else { return };
+    for rows in [1, 12, 70] {
+        let mut a = data::uniform("a", rows * 40);
+        a[5] = f32::NAN;
+        let operands = [f32_tensor(&[rows, 40], a), seeded("b", &[40, 70])];
+        let (x, y) = (array(&operands[0]), array(&operands[1]));
+        let expected = kiln_reference::matmul(&x, &y, false, false);
+        assert!(
+            expected.data[..70].iter().all(|x| x.is_nan()) && expected.data[70..].iter().all(|x| !x.is_nan())
+        );
+        let ones = Array::from_fn(&[rows, 70], |_| 40.0);
+        conforms(gpu, "NaN", &operands, |g, v| g.matmul(v[0], v[1]), &expected, &MATMUL.bounds(&ones));
+    }
+}
+
+#[test]
+fn the_same_bits_each_time() {
+    let Some(gpu) = device::gpu() else { return };
+    let operands = [seeded("a", &[65, 130]), seeded("b", &[130, 67])];
+    let run = || {
+        run_op(gpu, gpu.profile(), Source::Weights, &operands, |g: &mut GraphBuilder, v| g.matmul(v[0], v[1]))
+            .expect("the product should run")
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,172 @@
+//! Attention over packed sequences, by a head width known to the kernel and by any.
+
+use kiln_kernels::{Kernel, attention_any, attention_packed};
+use kiln_reference::{Array, Attention};
+use kiln_tests::compare::assert_close;
+use kiln_tests::guard::Bind;
+use kiln_tests::kernel::Run;
+use kiln_tests::tolerance::ATTENTION;
+use kiln_tests::{data, device};
+
+use crate::support::u;
+
+/// Spans of sequences of these lengths, one behind the other, then tokens that belong to none.
+fn packed(lengths: &[u32], padding: usize) -> Vec<[u32; 2]> {
+    let mut spans = Vec::new();
+    let mut start = 0;
+    for &length in lengths {
+        spans.extend((0..length).map(|_| [start, start + length]));
+        start += length;
+    }
+    spans.extend((0..padding).map(|_| [0, 0]));
+    spans
+}
+
+/// What an attention is run on: queries, keys and values, each with a row stride of its own.
+struct Case {
+    heads: usize,
+    head_dim: usize,
+    spans: Vec<[u32; 2]>,
+    kv_tokens: usize,
+    /// Words between the end of a row and the next one's start, for q, k, v and the output.
+    gaps: [usize; 4],
+    /// A key of this row is NaN.
+    nan: Option<usize>,
+}
+
+impl Case {
+    fn new(heads: usize, head_dim: usize, lengths: &[u32], padding: usize) -> Self {
+        let spans = packed(lengths, padding);
+        Self { heads, head_dim, kv_tokens: spans.len(), spans, gaps: [0; 4], nan: None }
+    }
+
+    fn width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Rows of the width, `gap` NaN words after each.
+    fn rows(&self, name: &str, rows: usize, gap: usize, scale: f32) -> (Vec<f32>, Array) {
+        let width = self.width();
+        let mut dense: Vec<f32> = data::uniform(name, rows * width).iter().map(|x| scale * x).collect();
+        if let (Some(row), "attention.k") = (self.nan, name) {
+            dense[row * width] = f32::NAN;
+        }
+        let mut strided = Vec::new();
+        for row in dense.chunks(width) {
+            strided.extend_from_slice(row);
+            strided.extend(std::iter::repeat_n(f32::NAN, gap));
+        }
+        (strided, Array::from_f32(&[rows, width], &dense))
+    }
+}
+
+/// The numbers that both kernels take, in the order of their `Params`.
+struct Numbers {
+    tokens: u32,
+    heads: u32,
+    head_dim: u32,
+    strides: [u32; 4],
+    kv_tokens: u32,
+    scale: f32,
+}
+
+fn check(kernel: &'static Kernel, case: &Case, run: impl Fn(Numbers, Vec<Bind>) -> Vec<f32>) {
+    let (tokens, width) = (case.spans.len(), case.width());
+    let (q_data, q) = case.rows("attention.q", tokens, case.gaps[0], 3.0);
+    let (k_data, k) = case.rows("attention.k", case.kv_tokens, case.gaps[1], 2.0);
+    let (v_data, v) = case.rows("attention.v", case.kv_tokens, case.gaps[2], 1.0);
+    let scale = 1.0 / (case.head_dim as f32).sqrt();
+    let numbers = Numbers {
+        tokens: u(tokens),
+        heads: u(case.heads),
+        head_dim: u(case.head_dim),
+        strides: case.gaps.map(|gap| u(width + gap)),
+        kv_tokens: u(case.kv_tokens),
+        scale,
+    };
+    const UNTOUCHED: f32 = 7.5;
+    let spans: Vec<u32> = case.spans.concat();
+    let stride = width + case.gaps[3];
+    let output = match case.gaps[3] {
+        0 => Bind::output(tokens * width),
+        _ => Bind::update(&vec![UNTOUCHED; tokens * stride]),
+    };
+    let binds = vec![Bind::f32(&q_data), Bind::f32(&k_data), Bind::f32(&v_data), Bind::u32(&spans), output];
+    let got = run(numbers, binds);
+    assert!(
+        got.chunks(stride).all(|row| row[width..].iter().all(|&x| x == UNTOUCHED)),
+        "{kernel} wrote a gap"
+    );
+    let got: Vec<f32> = got.chunks(stride).flat_map(|row| row[..width].to_vec()).collect();
+    let desc = Attention { heads: case.heads, scale: f64::from(scale) };
+    let expected = kiln_reference::attention(&q, &k, &v, &case.spans, desc);
+    let bounds = ATTENTION.bounds(&kiln_reference::attention_terms(&q, &k, &v, &case.spans, desc));
+    let what = format!("{kernel}, {} heads of {}, {} tokens", case.heads, case.head_dim, tokens);
+    assert_close(what, &got, &expected, &bounds);
+}
+
+/// Sequences around a tile of eight and beyond, padding at the end, rows with gaps, and spans into other rows.
+fn cases(head_dim: usize, gaps: [usize; 4]) -> Vec<Case> {
+    let mut cases = vec![
+        Case::new(1, head_dim, &[1], 0),
+        Case::new(2, head_dim, &[7, 1, 8, 9], 3),
+        Case::new(3, head_dim, &[16, 17], 0),
+        Case::new(2, head_dim, &[131], 5),
+        Case::new(2, head_dim, &[], 4),
+    ];
+    cases.push(Case { gaps, ..Case::new(2, head_dim, &[5, 12], 2) });
+    cases.push(Case { nan: Some(6), ..Case::new(2, head_dim, &[5, 4, 3], 1) });
+    // Fewer queries than keys, overlapping spans, the last ending with the keys: a decoder on an encoder's rows.
+    let spans = vec![[0, 29], [3, 4], [20, 29], [0, 0], [28, 29]];
+    cases.push(Case { spans, kv_tokens: 29, ..Case::new(2, head_dim, &[], 0) });
+    cases
+}
+
+macro_rules! numbers {
+    ($kernel:ident, $numbers:ident) => {{
+        let [q_stride, k_stride, v_stride, output_stride] = $numbers.strides;
+        $kernel::Params {
+            tokens: $numbers.tokens,
+            heads: $numbers.heads,
+            head_dim: $numbers.head_dim,
+            q_stride,
+            k_stride,
+            v_stride,
+            output_stride,
+            kv_tokens: $numbers.kv_tokens,
+            scale: $numbers.scale,
+        }
+    }};
+}
+
+#[test]
+fn packed_sequences() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in attention_packed::Variant::ALL {
+        // It reads rows four elements at a time.
+        for case in cases(variant.head_dim() as usize, [4, 12, 8, 16]) {
+            check(variant.kernel(), &case, |numbers, binds| {
+                let params = numbers!(attention_packed, numbers);
+                let tiles = case.heads * case.spans.len().div_ceil(variant.queries() as usize);
+                let groups = tiles.div_ceil(variant.threads() as usize);
+                Run::new(variant.kernel(), &params, binds, groups).output(gpu)
+            });
+        }
+    }
+}
+
+#[test]
+fn heads_of_any_width() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in attention_any::Variant::ALL {
+        for head_dim in [1, 3, 32, 80, 255, 256] {
+            for case in cases(head_dim, [3, 4, 8, 5]) {
+                check(variant.kernel(), &case, |numbers, binds| {
+                    let params = numbers!(attention_any, numbers);
+                    let groups = (case.heads * case.spans.len()).div_ceil(variant.threads() as usize);
+                    Run::new(variant.kernel(), &params, binds, groups).output(gpu)
+                });
+            }
+        }
+    }
+}

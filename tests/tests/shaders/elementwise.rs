@@ -1,0 +1,196 @@
+//! Kernels that make each element from the elements at its place.
+
+use kiln_kernels::{binary, fill, unary};
+use kiln_reference::{Array, Unary};
+use kiln_tests::compare::{assert_close, assert_same_bits};
+use kiln_tests::guard::Bind;
+use kiln_tests::kernel::Run;
+use kiln_tests::tolerance::{self, EXACT};
+use kiln_tests::{data, device, sweep};
+
+use crate::support::{halves, repeated, u};
+
+#[test]
+fn fill_writes_its_count_and_no_more() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in fill::Variant::ALL {
+        for count in sweep::sizes(variant.threads() as usize) {
+            let params = fill::Params { value: -2.5, count: u(count) };
+            let groups = count.div_ceil(variant.threads() as usize);
+            let got = Run::new(variant.kernel(), &params, vec![Bind::output(count)], groups).output(gpu);
+            assert_eq!(got, vec![-2.5; count]);
+        }
+    }
+}
+
+/// The shader's numbers for the functions.
+const FUNCTIONS: [(u32, Unary); 12] = [
+    (1, Unary::Relu),
+    (2, Unary::Gelu),
+    (3, Unary::GeluTanh),
+    (4, Unary::Sigmoid),
+    (5, Unary::Tanh),
+    (6, Unary::Silu),
+    (7, Unary::Neg),
+    (8, Unary::Exp),
+    (9, Unary::Log),
+    (10, Unary::Sqrt),
+    (11, Unary::Rsqrt),
+    (12, Unary::Abs),
+];
+
+/// Numbers over the range where a function bends, then some that it must survive.
+fn arguments(function: Unary, count: usize) -> Vec<f32> {
+    let positive = matches!(function, Unary::Log | Unary::Sqrt | Unary::Rsqrt);
+    let mut x: Vec<f32> = data::uniform("unary", count).iter().map(|x| 12.0 * x).collect();
+    for (i, x) in x.iter_mut().enumerate() {
+        if i % 3 == 0 {
+            *x /= 100.0; // around zero as well
+        }
+        if positive {
+            *x = x.abs() + 1e-3;
+        }
+    }
+    let edges: &[f32] = match function {
+        Unary::Log | Unary::Sqrt | Unary::Rsqrt => &[f32::NAN, 1.0, 1e-30, 1e30],
+        // At minus infinity these are 0 times infinity.
+        Unary::Gelu | Unary::GeluTanh | Unary::Silu => &[f32::NAN, 0.0, -50.0, 50.0, 1e6, f32::INFINITY],
+        _ => &[f32::NAN, 0.0, -50.0, 50.0, 1e6, -1e6, f32::INFINITY, f32::NEG_INFINITY],
+    };
+    let edges = &edges[..edges.len().min(count)];
+    x[count - edges.len()..].copy_from_slice(edges);
+    x
+}
+
+fn run_unary(gpu: &kiln_gpu::Gpu, variant: unary::Variant, op: u32, x: &[f32]) -> Vec<f32> {
+    let params = unary::Params { count: u(x.len()) };
+    let overrides = unary::Overrides { op }.pairs();
+    let groups = x.len().div_ceil(variant.threads() as usize);
+    let binds = vec![Bind::f32(x), Bind::output(x.len())];
+    Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+}
+
+#[test]
+fn unary_functions() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in unary::Variant::ALL {
+        for (op, function) in FUNCTIONS {
+            for count in sweep::sizes(variant.threads() as usize) {
+                let x = arguments(function, count);
+                let got = run_unary(gpu, *variant, op, &x);
+                let x = Array::from_f32(&[count], &x);
+                let bounds: Vec<f64> =
+                    x.data.iter().map(|&x| finite(tolerance::unary(function, x))).collect();
+                let expected = kiln_reference::unary(function, &x).map(|y| f64::from(y as f32));
+                assert_close(format_args!("{function:?} of {count}"), &got, &expected, &bounds);
+            }
+        }
+    }
+}
+
+/// Where the expectation is not finite either, the bound has no part in the verdict.
+fn finite(bound: f64) -> f64 {
+    if bound.is_finite() { bound } else { 0.0 }
+}
+
+#[test]
+fn unary_identity_copies() {
+    let Some(gpu) = device::gpu() else { return };
+    let x = data::uniform("identity", 100);
+    let got = run_unary(gpu, unary::Variant::Base, 0, &x);
+    assert_eq!(got, x);
+}
+
+type BinaryOp = fn(&Array, &Array) -> Array;
+
+const OPERATIONS: [(u32, &str, BinaryOp); 6] = [
+    (0, "add", kiln_reference::add),
+    (1, "sub", kiln_reference::sub),
+    (2, "mul", kiln_reference::mul),
+    (3, "div", kiln_reference::div),
+    (4, "maximum", kiln_reference::maximum),
+    (5, "minimum", kiln_reference::minimum),
+];
+
+#[test]
+fn binary_operations_broadcast() {
+    let Some(gpu) = device::gpu() else { return };
+    let table: [(&[usize], &[usize]); 9] = [
+        (&[1], &[1]),
+        (&[63], &[63]),
+        (&[65], &[1]),
+        (&[5, 13], &[13]),
+        (&[5, 1], &[1, 13]),
+        (&[], &[4, 16]),
+        (&[2, 1, 3, 7], &[11, 1, 7]),
+        (&[1, 1, 5], &[3, 2, 1]),
+        (&[2, 1, 2, 1, 3, 1, 2, 3], &[1, 3, 1, 2, 3, 2, 1, 3]),
+    ];
+    for variant in binary::Variant::ALL {
+        for (lhs_shape, rhs_shape) in table {
+            for (op, name, reference) in OPERATIONS {
+                let mut left = data::uniform("binary.lhs", lhs_shape.iter().product());
+                let right = data::uniform("binary.rhs", rhs_shape.iter().product());
+                if left.len() > 2 {
+                    left[1] = f32::NAN;
+                }
+                let (lhs, rhs) = (Array::from_f32(lhs_shape, &left), Array::from_f32(rhs_shape, &right));
+                let expected = reference(&lhs, &rhs);
+                let shape = &expected.shape;
+                let (shape_low, shape_high) = halves(shape);
+                let (lhs_low, lhs_high) = halves(&repeated(lhs_shape, shape));
+                let (rhs_low, rhs_high) = halves(&repeated(rhs_shape, shape));
+                let count = expected.data.len();
+                let params = binary::Params {
+                    count: u(count),
+                    rank: u(shape.len()),
+                    shape_low,
+                    shape_high,
+                    lhs_low,
+                    lhs_high,
+                    rhs_low,
+                    rhs_high,
+                    ..Default::default()
+                };
+                let overrides = binary::Overrides { op }.pairs();
+                let binds = vec![Bind::f32(&left), Bind::f32(&right), Bind::output(count)];
+                let groups = count.div_ceil(variant.threads() as usize);
+                let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu);
+                let tolerance = match name {
+                    "maximum" | "minimum" => EXACT,
+                    "div" => tolerance::DIV,
+                    _ => tolerance::ROUNDED,
+                };
+                let what = format!("{name} of {lhs_shape:?} and {rhs_shape:?}");
+                assert_close(what, &got, &expected, &tolerance.bounds(&expected));
+            }
+        }
+    }
+}
+
+/// The greater of NaN and a number is NaN, whichever side it stands on.
+#[test]
+fn binary_keeps_nan_on_either_side() {
+    let Some(gpu) = device::gpu() else { return };
+    let (left, right) = ([f32::NAN, 1.0, f32::NAN, 2.0], [1.0, f32::NAN, f32::NAN, 3.0]);
+    for (op, name, _) in OPERATIONS {
+        let (shape_low, shape_high) = halves(&[4]);
+        let (lhs_low, lhs_high) = halves(&[1]);
+        let params = binary::Params {
+            count: 4,
+            rank: 1,
+            shape_low,
+            shape_high,
+            lhs_low,
+            lhs_high,
+            rhs_low: lhs_low,
+            rhs_high: lhs_high,
+            ..Default::default()
+        };
+        let overrides = binary::Overrides { op }.pairs();
+        let binds = vec![Bind::f32(&left), Bind::f32(&right), Bind::output(4)];
+        let got = Run::new(binary::Variant::Base.kernel(), &params, binds, 1).with(&overrides).output(gpu);
+        let nan: Vec<u32> = got.iter().map(|x| u32::from(x.is_nan())).collect();
+        assert_same_bits(name, &nan, &[1, 1, 1, 0], &[4]);
+    }
+}

@@ -1,0 +1,12 @@
+//! Kernels alone on the present adapter: every row of the catalogue against `reference`, with guarded bindings; and
+//! broken ones, each of which the harness must catch.
+
+mod attention;
+mod broken;
+mod coverage;
+mod elementwise;
+mod matmul;
+mod moves;
+mod rows;
+mod support;
+mod threads;

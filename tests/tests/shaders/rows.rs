@@ -1,0 +1,302 @@
+//! Kernels that walk rows: one result a row, or a row normalised.
+
+use kiln_kernels::{l2_normalize_row, layer_norm_row, reduce_row, segment_mean, softmax_row};
+use kiln_reference::Array;
+use kiln_tests::compare::{assert_close, assert_same_bits};
+use kiln_tests::guard::Bind;
+use kiln_tests::kernel::Run;
+use kiln_tests::tolerance::{EXACT, L2_NORMALIZE, LAYER_NORM, SOFTMAX, SUM};
+use kiln_tests::{data, device, sweep};
+
+use crate::support::{halves, repeated, strides, u};
+
+/// Rows around what a workgroup makes, and widths around what its lanes make in a step.
+fn row_shapes(threads: u32, lanes: u32) -> Vec<[usize; 2]> {
+    sweep::shapes([&sweep::sizes((threads / lanes) as usize), &sweep::sizes(lanes.max(16) as usize)])
+}
+
+/// Seeded, off centre, NaN in the last row where there are several.
+fn rows_with_nan(name: &str, rows: usize, cols: usize) -> Vec<f32> {
+    let mut x: Vec<f32> = data::uniform(name, rows * cols).iter().map(|x| 3.0 * x + 0.5).collect();
+    if rows > 2 {
+        x[rows * cols - 1] = f32::NAN;
+    }
+    x
+}
+
+#[test]
+fn layer_norms() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in layer_norm_row::Variant::ALL {
+        for [rows, cols] in row_shapes(variant.threads(), variant.lanes()) {
+            let x = rows_with_nan("layer_norm.x", rows, cols);
+            let (weight, bias) =
+                (data::uniform("layer_norm.weight", cols), data::uniform("layer_norm.bias", cols));
+            let epsilon = 1e-5;
+            let params = layer_norm_row::Params { rows: u(rows), cols: u(cols), epsilon };
+            let binds = vec![Bind::f32(&x), Bind::f32(&weight), Bind::f32(&bias), Bind::output(rows * cols)];
+            let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
+            let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+            let x = Array::from_f32(&[rows, cols], &x);
+            let (weight, bias) = (Array::from_f32(&[cols], &weight), Array::from_f32(&[cols], &bias));
+            let expected = kiln_reference::layer_norm(&x, &weight, &bias, f64::from(epsilon));
+            let terms = kiln_reference::layer_norm_terms(&x, &weight, &bias, f64::from(epsilon));
+            let what = format!("{} of {rows}x{cols}", variant.kernel());
+            assert_close(what, &got, &expected, &LAYER_NORM.bounds(&terms));
+        }
+    }
+}
+
+#[test]
+fn l2_normalizes() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in l2_normalize_row::Variant::ALL {
+        for [rows, cols] in row_shapes(variant.threads(), variant.lanes()) {
+            let mut x = rows_with_nan("l2_normalize.x", rows, cols);
+            x[..cols].fill(0.0); // a row without direction stays zero
+            let epsilon = 1e-12;
+            let params = l2_normalize_row::Params { rows: u(rows), cols: u(cols), epsilon };
+            let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
+            let binds = vec![Bind::f32(&x), Bind::output(rows * cols)];
+            let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+            let x = Array::from_f32(&[rows, cols], &x);
+            let expected = kiln_reference::l2_normalize(&x, f64::from(epsilon));
+            let terms = kiln_reference::l2_normalize_terms(&x, f64::from(epsilon));
+            let what = format!("{} of {rows}x{cols}", variant.kernel());
+            assert_close(what, &got, &expected, &L2_NORMALIZE.bounds(&terms));
+        }
+    }
+}
+
+/// A softmax along the middle of `[outer][cols][inner]` with a mask of some shape that repeats over it.
+fn check_softmax(variant: softmax_row::Variant, shape: [usize; 3], mask_shape: Option<&[usize]>) {
+    let Some(gpu) = device::gpu() else { return };
+    let [outer, cols, inner] = shape;
+    let rows = outer * inner;
+    let x: Vec<f32> = data::uniform("softmax.x", rows * cols).iter().map(|x| 5.0 * x).collect();
+    let mask_own = mask_shape.unwrap_or(&[1]);
+    let mut mask = data::uniform("softmax.mask", mask_own.iter().product());
+    if mask.len() > 2 {
+        mask[1] = f32::NEG_INFINITY;
+    }
+    let mut mask_strides = repeated(mask_own, &shape);
+    let mask_col_stride = u(mask_strides.remove(1));
+    let (kept_low, kept_high) = halves(&[outer, inner]);
+    let (mask_low, mask_high) = halves(&mask_strides);
+    let params = softmax_row::Params {
+        rows: u(rows),
+        cols: u(cols),
+        inner: u(inner),
+        flags: u32::from(mask_shape.is_some()),
+        mask_col_stride,
+        kept_rank: 2,
+        kept_low,
+        kept_high,
+        mask_low,
+        mask_high,
+        ..Default::default()
+    };
+    // Without the flag the mask must not be read: it is all NaN then.
+    let bound_mask = if mask_shape.is_some() { Bind::f32(&mask) } else { Bind::f32(&[f32::NAN]) };
+    let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
+    let binds = vec![Bind::f32(&x), bound_mask, Bind::output(rows * cols)];
+    let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+    let x = Array::from_f32(&shape, &x);
+    let mask = mask_shape.map(|shape| Array::from_f32(shape, &mask));
+    let expected = kiln_reference::softmax(&x, mask.as_ref(), 1);
+    let bounds = SOFTMAX.bounds(&kiln_reference::softmax_terms(&x, mask.as_ref(), 1));
+    let what = format!("{} of {shape:?} masked by {mask_shape:?}", variant.kernel());
+    assert_close(what, &got, &expected, &bounds);
+}
+
+#[test]
+fn softmaxes() {
+    for &variant in softmax_row::Variant::ALL {
+        for [rows, cols] in row_shapes(variant.threads(), variant.lanes()) {
+            check_softmax(variant, [rows, cols, 1], None);
+            check_softmax(variant, [rows, cols, 1], Some(&[cols, 1]));
+        }
+        for mask in [&[3, 37, 5][..], &[37, 1], &[3, 37, 1], &[37, 5], &[3, 1, 1], &[]] {
+            check_softmax(variant, [3, 37, 5], Some(mask));
+        }
+        check_softmax(variant, [2, 7, 9], None);
+    }
+}
+
+/// NaN in a row fills it and leaves its neighbours alone; so do a row of minus infinities, and scores that overflow
+/// without the shift do not.
+#[test]
+fn softmax_of_nan_and_of_extremes() {
+    let Some(gpu) = device::gpu() else { return };
+    let low = f32::NEG_INFINITY;
+    #[rustfmt::skip]
+    let x = [
+        1.0, f32::NAN, 2.0, 3.0,
+        1.0, 2.0, 3.0, 4.0,
+        low, low, low, low,
+        1e30, 1e30, low, -1e30,
+    ];
+    let x = Array::from_f32(&[4, 4], &x);
+    let expected = kiln_reference::softmax(&x, None, 1);
+    assert_eq!(expected.data[12..], [0.5, 0.5, 0.0, 0.0]);
+    let bounds = SOFTMAX.bounds(&expected.map(|y| 30.0 * y));
+    for variant in softmax_row::Variant::ALL {
+        let (kept_low, _) = halves(&[4, 1]);
+        let params =
+            softmax_row::Params { rows: 4, cols: 4, inner: 1, kept_rank: 2, kept_low, ..Default::default() };
+        let data: Vec<f32> = x.data.iter().map(|&x| x as f32).collect();
+        let binds = vec![Bind::f32(&data), Bind::f32(&[0.0]), Bind::output(16)];
+        let groups = 4usize.div_ceil((variant.threads() / variant.lanes()) as usize);
+        let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+        assert_close(variant.kernel(), &got, &expected, &bounds);
+    }
+}
+
+/// A reduction of a tensor over some of its axes; what came, as bits.
+fn reduce(
+    variant: reduce_row::Variant,
+    op: u32,
+    shape: &[usize],
+    dims: &[usize],
+    x: &[f32],
+) -> Option<Vec<u32>> {
+    let gpu = device::gpu()?;
+    let all = strides(shape);
+    let part = |reduced: bool| -> (Vec<usize>, Vec<usize>) {
+        let axes = (0..shape.len()).filter(|axis| dims.contains(axis) == reduced);
+        axes.map(|axis| (shape[axis], all[axis])).unzip()
+    };
+    let ((kept, kept_strides), (cols, cols_strides)) = (part(false), part(true));
+    let (kept_low, kept_high) = halves(&kept);
+    let (kept_stride_low, kept_stride_high) = halves(&kept_strides);
+    let (cols_low, cols_high) = halves(&cols);
+    let (cols_stride_low, cols_stride_high) = halves(&cols_strides);
+    let rows: usize = kept.iter().product();
+    let params = reduce_row::Params {
+        rows: u(rows),
+        cols: u(cols.iter().product()),
+        kept_rank: u(kept.len()),
+        cols_rank: u(cols.len()),
+        kept_low,
+        kept_high,
+        kept_stride_low,
+        kept_stride_high,
+        cols_low,
+        cols_high,
+        cols_stride_low,
+        cols_stride_high,
+    };
+    let overrides = reduce_row::Overrides { op }.pairs();
+    let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
+    let binds = vec![Bind::f32(x), Bind::output(rows)];
+    Some(Run::new(variant.kernel(), &params, binds, groups).with(&overrides).words(gpu))
+}
+
+fn check_reductions(variant: reduce_row::Variant, shape: &[usize], dims: &[usize], data: &[f32]) {
+    let x = Array::from_f32(shape, data);
+    let what = |name: &str| format!("{} ({name}) of {shape:?} over {dims:?}", variant.kernel());
+    let floats = |words: Vec<u32>| words.into_iter().map(f32::from_bits).collect::<Vec<_>>();
+
+    let Some(sum) = reduce(variant, 0, shape, dims, data) else { return };
+    let expected = kiln_reference::sum(&x, dims, false);
+    let bounds = SUM.bounds(&kiln_reference::sum(&x.abs(), dims, false));
+    assert_close(what("sum"), &floats(sum), &expected, &bounds);
+
+    let Some(mean) = reduce(variant, 1, shape, dims, data) else { return };
+    let expected = kiln_reference::mean(&x, dims, false);
+    let bounds = SUM.bounds(&kiln_reference::mean(&x.abs(), dims, false));
+    assert_close(what("mean"), &floats(mean), &expected, &bounds);
+
+    let Some(max) = reduce(variant, 2, shape, dims, data) else { return };
+    let expected = kiln_reference::max(&x, dims, false);
+    assert_close(what("max"), &floats(max), &expected, &EXACT.bounds(&expected));
+
+    let Some(argmax) = reduce(variant, 3, shape, dims, data) else { return };
+    let expected = kiln_reference::argmax(&x, dims, false);
+    let places: Vec<u32> = expected.data.iter().map(|&place| place as u32).collect();
+    assert_same_bits(what("argmax"), &argmax, &places, &expected.shape);
+}
+
+#[test]
+fn reduces_rows() {
+    for &variant in reduce_row::Variant::ALL {
+        for [rows, cols] in row_shapes(variant.threads(), variant.lanes()) {
+            let x = rows_with_nan("reduce.x", rows, cols);
+            check_reductions(variant, &[rows, cols], &[1], &x);
+        }
+    }
+}
+
+#[test]
+fn reduces_any_axes() {
+    let table: [(&[usize], &[usize]); 8] = [
+        (&[5, 7], &[0]),
+        (&[5, 7], &[0, 1]),
+        (&[3, 4, 5], &[1]),
+        (&[3, 4, 5], &[0, 2]),
+        (&[2, 3, 4, 5], &[0, 2]),
+        (&[2, 3, 4, 5], &[1, 3]),
+        (&[2, 3, 2, 2, 3, 2, 2, 3], &[0, 2, 5, 7]),
+        (&[150, 3], &[0]),
+    ];
+    for &variant in reduce_row::Variant::ALL {
+        for (shape, dims) in table {
+            check_reductions(variant, shape, dims, &data::uniform("reduce.axes", shape.iter().product()));
+        }
+    }
+}
+
+/// The first of equals wins, the first NaN wins over all, and a row of minus infinities has a greatest element.
+#[test]
+fn the_greatest_of_ties_nan_and_infinities() {
+    let (nan, low) = (f32::NAN, f32::NEG_INFINITY);
+    for &variant in reduce_row::Variant::ALL {
+        // Ties lie in different lanes, and in one lane at different steps.
+        let mut x = vec![-1.0f32; 5 * 300];
+        let (equal, mixed) =
+            (&[(7, 5.0), (129, 5.0), (135, 5.0)], &[(200, nan), (20, nan), (3, f32::INFINITY)]);
+        for (row, marks) in [(0, &equal[..]), (1, &mixed[..])] {
+            for &(col, value) in marks {
+                x[row * 300 + col] = value;
+            }
+        }
+        x[600..900].fill(low);
+        x[900 + 299] = 0.0;
+        check_reductions_without_sum(variant, &[5, 300], &x, &[7, 20, 0, 299, 0]);
+    }
+}
+
+fn check_reductions_without_sum(variant: reduce_row::Variant, shape: &[usize], x: &[f32], places: &[u32]) {
+    let array = Array::from_f32(shape, x);
+    let expected = kiln_reference::argmax(&array, &[1], false);
+    assert_eq!(expected.data, places.iter().map(|&p| f64::from(p)).collect::<Vec<_>>(), "the table is wrong");
+    let Some(argmax) = reduce(variant, 3, shape, &[1], x) else { return };
+    assert_same_bits(variant.kernel(), &argmax, places, &[places.len()]);
+    let Some(max) = reduce(variant, 2, shape, &[1], x) else { return };
+    let max: Vec<f32> = max.into_iter().map(f32::from_bits).collect();
+    let expected = kiln_reference::max(&array, &[1], false);
+    assert_close(variant.kernel(), &max, &expected, &EXACT.bounds(&expected));
+}
+
+#[test]
+fn segment_means() {
+    let Some(gpu) = device::gpu() else { return };
+    // Empty segments at both ends and between, one row, many rows, and rows that belong to none.
+    let offsets = [0u32, 0, 1, 4, 4, 40, 41, 41];
+    let (rows, segments) = (43, offsets.len() - 1);
+    for variant in segment_mean::Variant::ALL {
+        for width in sweep::sizes(64) {
+            let mut x = data::uniform("segment_mean.x", rows * width);
+            x[2 * width] = f32::NAN;
+            let count = segments * width;
+            let params = segment_mean::Params { count: u(count), width: u(width), rows: u(rows) };
+            let binds = vec![Bind::f32(&x), Bind::u32(&offsets), Bind::output(count)];
+            let groups = count.div_ceil(variant.threads() as usize);
+            let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+            let x = Array::from_f32(&[rows, width], &x);
+            let expected = kiln_reference::segment_mean(&x, &offsets);
+            let bounds = SUM.bounds(&kiln_reference::segment_mean(&x.abs(), &offsets));
+            assert_close(format_args!("width {width}"), &got, &expected, &bounds);
+        }
+    }
+}
