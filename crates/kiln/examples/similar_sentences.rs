@@ -9,6 +9,7 @@ use kiln::models::{ModelStore, SentenceEncoder, StoreConfig};
 use kiln::{AdapterChoice, Gpu};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    kiln::gpu::quiet_driver();
     let mut texts: Vec<String> = std::env::args().skip(1).collect();
     if texts.len() < 2 {
         texts = [

@@ -1,0 +1,112 @@
+//! The command line: parses, calls the library, prints. One file a command; the rest is what they share.
+
+mod ask;
+mod completions;
+mod context;
+mod devices;
+mod documents;
+mod embed;
+mod encoder;
+mod error;
+mod index;
+mod interrupt;
+mod logging;
+mod models;
+mod output;
+mod progress;
+mod search;
+mod split;
+mod table;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use context::{Context, GlobalArgs};
+use error::CliError;
+
+/// Run neural networks on any GPU: Vulkan, Metal, DX12, or a software driver.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kiln",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  kiln devices
+  kiln ask paper.pdf \"What is a receptive field?\"
+
+Exit codes: 0 success, 1 failure at run time, 2 wrong input, 130 interrupted."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ask(ask::AskArgs),
+    Search(search::SearchArgs),
+    Index(index::IndexArgs),
+    Split(split::DocumentSplitArgs),
+    Embed(embed::EmbedArgs),
+    Models(models::ModelsArgs),
+    Devices(devices::DevicesArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return error::report_usage(&error),
+    };
+    logging::start(&cli.global);
+    interrupt::watch();
+    let context = Context::new(cli.global);
+    let outcome = match cli.command {
+        Command::Ask(args) => args.run(&context),
+        Command::Search(args) => args.run(&context),
+        Command::Index(args) => args.run(&context),
+        Command::Split(args) => args.run(&context),
+        Command::Embed(args) => args.run(&context),
+        Command::Models(args) => args.run(&context),
+        Command::Devices(args) => args.run(&context),
+        Command::Completions(args) => args.run(&context),
+    };
+    match outcome {
+        // What the user asked for may still sit in a buffer: a full disk shows here.
+        Ok(()) => match std::io::stdout().flush() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => CliError::from(error).report(),
+        },
+        Err(error) => error.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Example"), "`{}` has no example in its help", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

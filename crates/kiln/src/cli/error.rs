@@ -1,0 +1,142 @@
+//! How a command fails: one line on stderr and an exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use kiln::docqa::DocqaError;
+use kiln::gpu::GpuError;
+use kiln::models::ModelError;
+
+/// Why a command did not succeed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CliError {
+    /// What the user gave is at fault: exit code 2.
+    Input(String),
+    /// The machine is at fault: exit code 1.
+    Runtime(String),
+    /// Nobody reads the output any more (`kiln ... | head`), which is how pipes end: exit code 0.
+    ClosedPipe,
+}
+
+const INPUT: u8 = 2;
+const RUNTIME: u8 = 1;
+
+impl CliError {
+    /// Tells the user and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        let (message, code) = match self {
+            CliError::Input(message) => (message, INPUT),
+            CliError::Runtime(message) => (message, RUNTIME),
+            CliError::ClosedPipe => return ExitCode::SUCCESS,
+        };
+        print_error(&message);
+        ExitCode::from(code)
+    }
+
+    fn classed(is_input: bool, message: String) -> CliError {
+        if is_input { CliError::Input(message) } else { CliError::Runtime(message) }
+    }
+}
+
+/// Everything that the commands do with `std::io` by themselves is write their output; files that they
+/// read get messages of their own.
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> CliError {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
+            _ => CliError::Runtime(format!("cannot write the output: {error}")),
+        }
+    }
+}
+
+impl From<GpuError> for CliError {
+    fn from(error: GpuError) -> CliError {
+        CliError::classed(matches!(error, GpuError::UnknownAdapter { .. }), error.to_string())
+    }
+}
+
+impl From<ModelError> for CliError {
+    fn from(error: ModelError) -> CliError {
+        CliError::classed(error.is_input_error(), error.to_string())
+    }
+}
+
+impl From<DocqaError> for CliError {
+    fn from(error: DocqaError) -> CliError {
+        match error {
+            DocqaError::Model(error) => error.into(),
+            error => CliError::classed(error.is_input_error(), error.to_string()),
+        }
+    }
+}
+
+/// Prints what clap has to say: help and version as they are, a mistake as one line.
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // The only way for this to fail is a reader that has gone.
+            let _ = error.print();
+        }
+        _ => print_error(&fold_usage(&error.render().to_string())),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(INPUT))
+}
+
+fn print_error(message: &str) {
+    // Where stderr is gone there is nobody left to tell.
+    let _ = writeln!(anstream::stderr(), "\u{1b}[1;31merror:\u{1b}[0m {}", one_line(message));
+}
+
+/// Folds clap's paragraphs into one line: what is wrong and its tips, without the usage.
+fn fold_usage(report: &str) -> String {
+    let report = report.trim().trim_start_matches("error: ");
+    let mut paragraphs = report.split("\n\n");
+    let mut line = one_line(paragraphs.next().unwrap_or_default());
+    for tip in paragraphs.flat_map(str::lines).map(str::trim).filter(|text| text.starts_with("tip: ")) {
+        line.push_str("; ");
+        line.push_str(tip.trim_start_matches("tip: "));
+    }
+    line
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_errors_become_one_line() {
+        let report = "error: the following required arguments were not provided:\n  <PATH>...\n  <QUESTION>\n\n\
+                      Usage: kiln ask <PATH>... <QUESTION>\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            fold_usage(report),
+            "the following required arguments were not provided: <PATH>... <QUESTION>"
+        );
+        let report = "error: unexpected argument '--jsn' found\n\n  tip: a similar argument exists: '--json'\n\n\
+                      Usage: kiln devices --json\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            fold_usage(report),
+            "unexpected argument '--jsn' found; a similar argument exists: '--json'"
+        );
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        assert_eq!(CliError::from(io::Error::from(io::ErrorKind::BrokenPipe)), CliError::ClosedPipe);
+        let full = CliError::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(matches!(full, CliError::Runtime(_)));
+    }
+
+    #[test]
+    fn faults_have_an_owner() {
+        let unknown = GpuError::UnknownAdapter { asked: "9".into(), present: "0: x".into() };
+        assert!(matches!(CliError::from(unknown), CliError::Input(_)));
+        assert!(matches!(CliError::from(GpuError::Lost { reason: "x".into() }), CliError::Runtime(_)));
+    }
+}

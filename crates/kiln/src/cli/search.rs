@@ -1,0 +1,75 @@
+//! `kiln search`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use kiln::docqa::index::Index;
+use kiln::docqa::retrieve;
+use kiln::docqa::similarity::GpuSimilarity;
+use serde::Serialize;
+
+use super::context::Context;
+use super::documents::{FilterArgs, place};
+use super::encoder::EncoderArgs;
+use super::error::CliError;
+use super::output::Output;
+
+/// Find the passages of a store that are closest to a query
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kiln search --store papers.kiln \"weight sharing\"
+  kiln search --store papers.kiln \"pooling\" --contexts 10 --source papers/vgg.pdf --json")]
+pub(crate) struct SearchArgs {
+    /// What to look for
+    query: String,
+
+    /// The store, as `kiln index` made it
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+
+    /// How many passages to find
+    #[arg(short = 'k', long, value_name = "N", default_value_t = 5)]
+    contexts: usize,
+
+    /// Print an array of {text, source, page, page_end, chunk_id, chunk_size, distance}
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    #[command(flatten)]
+    encoder: EncoderArgs,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    chunk: kiln::docqa::chunk::ChunkView<'a>,
+    distance: f32,
+}
+
+impl SearchArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
+        retrieve::check(&self.query, self.contexts)?;
+        let (gpu, mut encoder) = self.encoder.load(context)?;
+        let mut index = Index::open(&self.store, Box::new(GpuSimilarity::new(&gpu)))?;
+        index.check_model(&encoder)?;
+        context.announce(&gpu);
+        let filter = self.filter.filter();
+        let found = retrieve::retrieve(&mut index, &mut encoder, &self.query, self.contexts, &filter)?;
+        let mut output = Output::stdout();
+        if self.json {
+            let rows = found.hits.iter().map(|hit| Row { chunk: hit.chunk.view(), distance: hit.distance });
+            output.json_rows(rows)?;
+            return output.finish();
+        }
+        for (hit, rank) in found.hits.iter().zip(1..) {
+            let chunk = &hit.chunk;
+            let place = place(&chunk.source, chunk.page, chunk.page_end, chunk.chunk_id);
+            writeln!(output, "{rank}. {place}, distance {:.4}\n{}\n", hit.distance, chunk.text)?;
+        }
+        output.finish()
+    }
+}
