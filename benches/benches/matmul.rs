@@ -62,7 +62,8 @@ fn naive<'a>(gpu: &'a Gpu, [m, k, n]: [usize; 3]) -> Result<Subject<'a>, Failure
 fn main() -> Result<(), Failure> {
     let gpu = open()?;
     println!("matmul on {} ({}), {ROUNDS} alternating rounds\n", gpu.profile().name, gpu.profile().driver);
-    for size in [[512; 3], [1024; 3], [1024, 384, 384], [1024, 384, 1536], [1024, 1536, 384], [1, 1024, 1024]] {
+    for size in [[512; 3], [1024; 3], [1024, 384, 384], [1024, 384, 1536], [1024, 1536, 384], [1, 1024, 1024]]
+    {
         let mut subjects = [naive(&gpu, size)?, product(&gpu, size)?];
         let [m, k, n] = size;
         println!("{}", table(&format!("[{m} x {k}] x [{k} x {n}]"), &alternate(ROUNDS, &mut subjects)));

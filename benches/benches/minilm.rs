@@ -44,7 +44,9 @@ fn passages(encoder: &SentenceEncoder) -> Result<Vec<String>, Failure> {
         }
     }
     if found.len() < PASSAGES {
-        return Err(format!("the sample holds {} passages of {TOKENS} tokens, not {PASSAGES}", found.len()).into());
+        return Err(
+            format!("the sample holds {} passages of {TOKENS} tokens, not {PASSAGES}", found.len()).into()
+        );
     }
     Ok(found)
 }

@@ -6,8 +6,8 @@ use std::fmt::Display;
 use crate::error::{EngineError, Mismatch, Result};
 use crate::graph::{Graph, Origin, Value};
 use crate::ops::{
-    Activation, Attention, Binary, Concat, Embedding, IndexSelect, L2Normalize, LayerNorm, Matmul, Op, Permute,
-    Reduce, Reduction, Reshape, RhsLayout, Scalar, SegmentMean, Slice, Softmax, Unary,
+    Activation, Attention, Binary, Concat, Embedding, IndexSelect, L2Normalize, LayerNorm, Matmul, Op,
+    Permute, Reduce, Reduction, Reshape, RhsLayout, Scalar, SegmentMean, Slice, Softmax, Unary,
 };
 use crate::tensor::{DType, TensorDesc};
 
@@ -296,7 +296,14 @@ impl GraphBuilder {
     }
 
     /// Attention over packed sequences ([`Attention`]).
-    pub fn attention(&mut self, q: Value, k: Value, v: Value, spans: Value, options: Attention) -> Result<Value> {
+    pub fn attention(
+        &mut self,
+        q: Value,
+        k: Value,
+        v: Value,
+        spans: Value,
+        options: Attention,
+    ) -> Result<Value> {
         self.apply(options, &[q, k, v, spans])
     }
 
@@ -331,7 +338,13 @@ impl GraphBuilder {
     }
 
     /// Any [`Reduction`] over `dims` ([`Reduce`]).
-    pub fn reduce(&mut self, reduction: Reduction, x: Value, dims: &[usize], keep_dim: bool) -> Result<Value> {
+    pub fn reduce(
+        &mut self,
+        reduction: Reduction,
+        x: Value,
+        dims: &[usize],
+        keep_dim: bool,
+    ) -> Result<Value> {
         self.apply(Reduce { reduction, dims: dims.to_vec(), keep_dim }, &[x])
     }
 

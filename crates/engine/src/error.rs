@@ -84,7 +84,9 @@ pub enum EngineError {
         limit: u64,
     },
     /// A tensor is split over buffers in a way that this op cannot follow.
-    #[error("{op} \"{path}\": {desc} exceeds the device's limit of {limit} bytes a binding, and {op} cannot work on it in parts ({why})")]
+    #[error(
+        "{op} \"{path}\": {desc} exceeds the device's limit of {limit} bytes a binding, and {op} cannot work on it in parts ({why})"
+    )]
     CannotSplit {
         /// The op's name.
         op: &'static str,

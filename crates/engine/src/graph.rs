@@ -183,7 +183,11 @@ impl Graph {
         for node in &self.nodes {
             for input in &node.inputs {
                 if !defined.get(input.index()).copied().unwrap_or(false) {
-                    return fail(format!("{} \"{}\" reads {input} before it is made", node.op.name(), node.path));
+                    return fail(format!(
+                        "{} \"{}\" reads {input} before it is made",
+                        node.op.name(),
+                        node.path
+                    ));
                 }
             }
             if std::mem::replace(&mut defined[node.output.index()], true) {
@@ -193,7 +197,11 @@ impl Graph {
             match infer_checked(&node.op, &descs) {
                 Ok(desc) if &desc == self.desc(node.output) => {}
                 Ok(desc) => {
-                    return fail(format!("{} is declared {} but is {desc}", node.output, self.desc(node.output)));
+                    return fail(format!(
+                        "{} is declared {} but is {desc}",
+                        node.output,
+                        self.desc(node.output)
+                    ));
                 }
                 Err(mismatch) => return fail(format!("{} \"{}\": {mismatch}", node.op.name(), node.path)),
             }

@@ -140,7 +140,8 @@ impl<'a> Lowering<'a> {
             return Ok(placed.bound(piece));
         }
         // A wider neighbour may be split more finely: bind the part of the piece, if the device can start there.
-        let inside = |piece: &&Piece| piece.rows.start <= block.rows.start && block.rows.end <= piece.rows.end;
+        let inside =
+            |piece: &&Piece| piece.rows.start <= block.rows.start && block.rows.end <= piece.rows.end;
         if let Some(piece) = placed.pieces.iter().find(inside) {
             let offset = (block.rows.start - piece.rows.start) as u64 * placed.row_bytes();
             if offset.is_multiple_of(u64::from(self.profile.limits.storage_alignment)) {

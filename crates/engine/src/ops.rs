@@ -32,8 +32,8 @@ pub use embedding::Embedding;
 pub use index_select::IndexSelect;
 pub use l2_normalize::L2Normalize;
 pub use layer_norm::LayerNorm;
-pub use matmul::{Matmul, RhsLayout};
 pub(crate) use matmul::Geometry as MatmulGeometry;
+pub use matmul::{Matmul, RhsLayout};
 pub use pack_panels::{PANEL, PackPanels};
 pub use permute::Permute;
 pub use reduce::{Reduce, Reduction};
@@ -136,7 +136,9 @@ pub(crate) mod expect {
     use crate::tensor::{DType, TensorDesc};
 
     /// Exactly `N` inputs.
-    pub(crate) fn inputs<'a, const N: usize>(inputs: &[&'a TensorDesc]) -> Result<[&'a TensorDesc; N], Mismatch> {
+    pub(crate) fn inputs<'a, const N: usize>(
+        inputs: &[&'a TensorDesc],
+    ) -> Result<[&'a TensorDesc; N], Mismatch> {
         <[&TensorDesc; N]>::try_from(inputs).map_err(|_| Mismatch::new("number of inputs", N, inputs.len()))
     }
 

@@ -41,8 +41,8 @@ impl<const N: usize> View<N> {
                 }
             } else {
                 view.shape.push(shape[axis]);
-                for set in 0..N {
-                    view.strides[set].push(strides[set][axis]);
+                for (own, strides) in view.strides.iter_mut().zip(strides) {
+                    own.push(strides[axis]);
                 }
             }
         }

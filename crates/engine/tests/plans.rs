@@ -205,7 +205,8 @@ fn check_catches_broken_plans() -> Result<(), EngineError> {
     let profile = profile(DeviceKind::Cpu, Limits::BASELINE);
     let graph = compile(&encoder_layer()?, &profile)?.main;
     let sound = Plan::build(&graph, &profile, Constants::Resident)?;
-    let breakage: &[(&str, fn(&mut Plan))] = &[
+    type Breakage = (&'static str, fn(&mut Plan));
+    let breakage: &[Breakage] = &[
         ("holds", |plan| {
             plan.steps.remove(1);
         }),

@@ -47,7 +47,7 @@ impl Gpu {
         let reports: Vec<AdapterReport> = found.iter().map(|(_, report)| report.clone()).collect();
         let chosen = adapter::choose(&reports, choice)?;
         let (adapter, report) = found.swap_remove(chosen.index);
-        log::info!("adapter {}: {} ({})", chosen.index, report.profile, chosen.why);
+        log::info!("adapter {}, {}: {}", chosen.index, chosen.why, report.profile);
         let (device, queue) = request(&adapter, wanted_features(&adapter), wanted_limits(&adapter))?;
         let gpu = Gpu::own(&adapter, device, queue);
         probe::run(&gpu)?;
@@ -223,16 +223,11 @@ fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
 /// The defaults for everything graphical, the adapter's best for what compute uses.
 fn wanted_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     let best = adapter.limits();
-    let wanted = wgpu::Limits {
-        max_compute_workgroup_size_y: best.max_compute_workgroup_size_y,
-        max_compute_workgroup_size_z: best.max_compute_workgroup_size_z,
-        max_compute_workgroup_size_x: best.max_compute_workgroup_size_x,
+    let base = wgpu::Limits {
+        // Counts storage buffers too, so it must rise with their number.
         max_buffers_and_acceleration_structures_per_shader_stage: best
             .max_buffers_and_acceleration_structures_per_shader_stage,
         ..wgpu::Limits::default().or_worse_values_from(&best)
     };
-    let ours = Limits::from_wgpu(&best);
-    let mut wanted = ours.onto(wanted);
-    wanted.max_compute_workgroup_size_x = best.max_compute_workgroup_size_x;
-    wanted
+    Limits::from_wgpu(&best).onto(base)
 }

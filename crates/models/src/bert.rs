@@ -34,6 +34,11 @@ pub struct BertConfig {
     pub is_decoder: bool,
 }
 
+/// Far above any encoder, and low enough that no product of two sizes overflows.
+const MAX_SIZE: usize = 1 << 24;
+/// As [`MAX_SIZE`], for the depth.
+const MAX_LAYERS: usize = 1 << 10;
+
 fn default_positions() -> usize {
     512
 }
@@ -83,12 +88,23 @@ impl BertConfig {
             ("max_position_embeddings", config.max_position_embeddings),
             ("type_vocab_size", config.type_vocab_size),
         ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(ModelError::config(path, format!("{name}: expected at least 1, got 0")));
+        for (name, size) in sizes {
+            if !(1..=MAX_SIZE).contains(&size) {
+                return Err(ModelError::config(
+                    path,
+                    format!("{name}: expected 1 to {MAX_SIZE}, got {size}"),
+                ));
+            }
+        }
+        if config.num_hidden_layers > MAX_LAYERS {
+            let got = config.num_hidden_layers;
+            let message = format!("num_hidden_layers: expected at most {MAX_LAYERS}, got {got}");
+            return Err(ModelError::config(path, message));
         }
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
         if !hidden.is_multiple_of(heads) {
-            let message = format!("hidden_size: expected a multiple of the {heads} attention heads, got {hidden}");
+            let message =
+                format!("hidden_size: expected a multiple of the {heads} attention heads, got {hidden}");
             return Err(ModelError::config(path, message));
         }
         Ok(config)
@@ -133,7 +149,8 @@ pub struct Bert {
 }
 
 /// Tensors that files of BERT models hold and this encoder has no use for.
-const IGNORED: [&str; 5] = ["embeddings.position_ids", "pooler.*", "bert.embeddings.position_ids", "bert.pooler.*", "cls.*"];
+const IGNORED: [&str; 5] =
+    ["embeddings.position_ids", "pooler.*", "bert.embeddings.position_ids", "bert.pooler.*", "cls.*"];
 
 impl Bert {
     /// Checks that the file holds the tensors of such an encoder, and no others besides those that are ignored:
@@ -167,11 +184,16 @@ impl Bert {
     }
 
     fn embeddings(&self, g: &mut GraphBuilder, inputs: BertInputs) -> Result<Value, EngineError> {
-        let BertConfig { hidden_size, vocab_size, max_position_embeddings, type_vocab_size, .. } = self.config;
+        let BertConfig { hidden_size, vocab_size, max_position_embeddings, type_vocab_size, .. } =
+            self.config;
         let words = self.constant(g, "embeddings.word_embeddings.weight", &[vocab_size, hidden_size]);
-        let positions =
-            self.constant(g, "embeddings.position_embeddings.weight", &[max_position_embeddings, hidden_size]);
-        let types = self.constant(g, "embeddings.token_type_embeddings.weight", &[type_vocab_size, hidden_size]);
+        let positions = self.constant(
+            g,
+            "embeddings.position_embeddings.weight",
+            &[max_position_embeddings, hidden_size],
+        );
+        let types =
+            self.constant(g, "embeddings.token_type_embeddings.weight", &[type_vocab_size, hidden_size]);
         // Depends on weights alone, so it is computed once, when the plan is loaded.
         let first_type = g.slice(types, 0, 0, 1)?;
         let positions = g.add(positions, first_type)?;
@@ -191,21 +213,30 @@ impl Bert {
         let BertConfig { hidden_size, intermediate_size, .. } = self.config;
         let name = |part: &str| format!("encoder.layer.{index}.{part}");
         let attended = g.scope("attention", |g| {
-            let query = self.linear(g, &name("attention.self.query"), input, hidden_size)?;
-            let key = self.linear(g, &name("attention.self.key"), input, hidden_size)?;
-            let value = self.linear(g, &name("attention.self.value"), input, hidden_size)?;
+            let mut project = |part: &str| {
+                g.scope(part, |g| {
+                    self.linear(g, &name(&format!("attention.self.{part}")), input, hidden_size)
+                })
+            };
+            let (query, key, value) = (project("query")?, project("key")?, project("value")?);
             let heads = self.config.num_attention_heads;
             let scale = Scalar::new(1.0 / ((hidden_size / heads) as f32).sqrt());
             let mixed = g.attention(query, key, value, spans, Attention { heads, scale })?;
-            let output = self.linear(g, &name("attention.output.dense"), mixed, hidden_size)?;
-            let sum = g.add(output, input)?;
+            let sum = g.scope("output", |g| {
+                let output = self.linear(g, &name("attention.output.dense"), mixed, hidden_size)?;
+                g.add(output, input)
+            })?;
             self.layer_norm(g, &name("attention.output"), sum)
         })?;
         g.scope("feed_forward", |g| {
-            let wide = self.linear(g, &name("intermediate.dense"), attended, intermediate_size)?;
-            let wide = g.activation(self.activation, wide)?;
-            let output = self.linear(g, &name("output.dense"), wide, hidden_size)?;
-            let sum = g.add(output, attended)?;
+            let wide = g.scope("intermediate", |g| {
+                let wide = self.linear(g, &name("intermediate.dense"), attended, intermediate_size)?;
+                g.activation(self.activation, wide)
+            })?;
+            let sum = g.scope("output", |g| {
+                let output = self.linear(g, &name("output.dense"), wide, hidden_size)?;
+                g.add(output, attended)
+            })?;
             self.layer_norm(g, &name("output"), sum)
         })
     }
@@ -214,8 +245,7 @@ impl Bert {
         let depth = g.desc(x).last();
         let weight = self.constant(g, &format!("{name}.weight"), &[width, depth]);
         let bias = self.constant(g, &format!("{name}.bias"), &[width]);
-        let part = name.rsplit('.').next().unwrap_or(name);
-        g.scope(part, |g| g.linear(x, weight, Some(bias)))
+        g.linear(x, weight, Some(bias))
     }
 
     fn layer_norm(&self, g: &mut GraphBuilder, name: &str, x: Value) -> Result<Value, EngineError> {
@@ -288,7 +318,9 @@ mod tests {
         assert!(refused("\"bert\"", "\"t5\"").contains("model_type \"t5\" is not supported; \"bert\" is"));
         assert!(refused("\"model_type\": \"bert\",", "").contains("model_type \"\""));
         assert!(refused("384", "385").contains("a multiple of the 12 attention heads, got 385"));
-        assert!(refused("12", "0").contains("num_attention_heads: expected at least 1"));
+        assert!(refused("12", "0").contains("num_attention_heads: expected 1 to 16777216, got 0"));
+        assert!(refused("384", "1000000000000000000").contains("hidden_size: expected 1 to"));
+        assert!(refused("6", "4000000000").contains("num_hidden_layers: expected at most 1024"));
         assert!(refused("\"vocab_size\"", "\"vocabulary\"").contains("missing field `vocab_size`"));
         assert!(refused("{", "{\"hidden_act\": \"swish\",").contains("hidden_act \"swish\""));
         assert!(refused("{", "{\"position_embedding_type\": \"relative_key\",").contains("relative_key"));
@@ -313,7 +345,8 @@ mod tests {
     fn tensors_are_named_as_in_the_files() {
         let tensors = bert("bert.").tensors().unwrap();
         assert_eq!(tensors.len(), 5 + 2 * 16);
-        let shape = |name: &str| tensors.iter().find(|(tensor, _)| tensor == name).map(|(_, shape)| shape.clone());
+        let shape =
+            |name: &str| tensors.iter().find(|(tensor, _)| tensor == name).map(|(_, shape)| shape.clone());
         assert_eq!(shape("bert.embeddings.position_embeddings.weight"), Some(vec![10, 8]));
         assert_eq!(shape("bert.encoder.layer.1.intermediate.dense.weight"), Some(vec![12, 8]));
         assert_eq!(shape("bert.encoder.layer.1.output.dense.weight"), Some(vec![8, 12]));

@@ -90,7 +90,7 @@ pub enum ModelError {
     },
 
     /// No model has this name.
-    #[error("unknown model {name:?}: known are {}; or name a directory that holds one", list(known))]
+    #[error("unknown model {name:?}: expected {} or a directory that holds a model", known.join(", "))]
     UnknownModel {
         /// The name that was asked for.
         name: String,
@@ -152,7 +152,9 @@ pub enum ModelError {
     },
 
     /// A text came out as something that is not a number.
-    #[error("{model}: the embedding of text {index} has a value that is not finite (element {element} is {value})")]
+    #[error(
+        "{model}: the embedding of text {index} has a value that is not finite (element {element} is {value})"
+    )]
     NotFinite {
         /// The model's name.
         model: String,

@@ -36,7 +36,8 @@ pub(crate) fn require(dir: &Path) -> Result<(), ModelError> {
     if missing.is_empty() {
         return Ok(());
     }
-    let other = ["pytorch_model.bin", "tf_model.h5", "model.onnx"].into_iter().find(|file| dir.join(file).exists());
+    let other =
+        ["pytorch_model.bin", "tf_model.h5", "model.onnx"].into_iter().find(|file| dir.join(file).exists());
     let hint = match other {
         Some(other) if missing.iter().any(|file| file == WEIGHTS) => {
             format!("; it has {other}, which Kiln does not read: convert it to safetensors")
@@ -61,11 +62,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = require(dir.path()).unwrap_err();
         assert!(error.is_input_error());
-        assert!(error.to_string().ends_with("config.json, model.safetensors and tokenizer.json missing"), "{error}");
+        assert!(
+            error.to_string().ends_with("config.json, model.safetensors and tokenizer.json missing"),
+            "{error}"
+        );
         std::fs::write(dir.path().join(CONFIG), "{}").unwrap();
         std::fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
         let error = require(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("model.safetensors and tokenizer.json missing; it has pytorch_model.bin"), "{error}");
+        assert!(
+            error.contains("model.safetensors and tokenizer.json missing; it has pytorch_model.bin"),
+            "{error}"
+        );
         let error = require(&dir.path().join("nowhere")).unwrap_err();
         assert!(error.is_input_error() && error.to_string().contains("nowhere: "), "{error}");
         assert!(require(&dir.path().join(CONFIG)).is_err());

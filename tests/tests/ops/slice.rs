@@ -27,7 +27,7 @@ fn ranges() {
 fn of_indices() {
     let Some(gpu) = device::gpu() else { return };
     let x = u32_tensor(&[2, 3], vec![1, 2, u32::MAX, 4, 0x7fc0_0000, 6]);
-    let got =
-        run_op(gpu, gpu.profile(), Source::Inputs, &[x], |g, v| g.slice(v[0], 1, 1, 3)).expect("indices should be sliced");
+    let got = run_op(gpu, gpu.profile(), Source::Inputs, &[x], |g, v| g.slice(v[0], 1, 1, 3))
+        .expect("indices should be sliced");
     assert_eq!(got, u32_tensor(&[2, 2], vec![2, u32::MAX, 0x7fc0_0000, 6]));
 }

@@ -29,9 +29,8 @@ pub enum Binary {
 /// The shape that two shapes broadcast to.
 pub(crate) fn broadcast(lhs: &[usize], rhs: &[usize]) -> Option<Vec<usize>> {
     let rank = lhs.len().max(rhs.len());
-    let extent = |shape: &[usize], axis: usize| {
-        (axis + shape.len()).checked_sub(rank).map_or(1, |own| shape[own])
-    };
+    let extent =
+        |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |own| shape[own]);
     (0..rank)
         .map(|axis| match (extent(lhs, axis), extent(rhs, axis)) {
             (a, b) if a == b => Some(a),
@@ -102,7 +101,8 @@ mod tests {
 
     #[test]
     fn shapes_broadcast_as_in_pytorch() {
-        let table: &[(&[usize], &[usize], Option<&[usize]>)] = &[
+        type Row = (&'static [usize], &'static [usize], Option<&'static [usize]>);
+        let table: &[Row] = &[
             (&[2, 3], &[2, 3], Some(&[2, 3])),
             (&[2, 3], &[3], Some(&[2, 3])),
             (&[2, 1], &[1, 3], Some(&[2, 3])),

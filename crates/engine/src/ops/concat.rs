@@ -1,8 +1,8 @@
 //! Tensors joined along one dimension.
 
 use super::OpRules;
-use super::slice::StridedCopy;
 use super::expect;
+use super::slice::StridedCopy;
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
@@ -47,7 +47,11 @@ impl OpRules for Concat {
                     shape[0] = block.rows.len();
                 }
                 StridedCopy {
-                    input: if self.dim == 0 { lowering.whole(index)? } else { lowering.rowwise(index, &block)? },
+                    input: if self.dim == 0 {
+                        lowering.whole(index)?
+                    } else {
+                        lowering.rowwise(index, &block)?
+                    },
                     input_offset: 0,
                     input_strides: &desc.strides(),
                     output: block.output,

@@ -39,7 +39,14 @@ impl OpRules for IndexSelect {
             let extent = shape[self.dim] as u32;
             let inner = shape[self.dim + 1..].iter().product::<usize>() as u32;
             let indices = lowering.input(1).desc.rows() as u32;
-            let params = index_select::Params { count: block.elements, extent, inner, indices, first: 0, rows: extent };
+            let params = index_select::Params {
+                count: block.elements,
+                extent,
+                inner,
+                indices,
+                first: 0,
+                rows: extent,
+            };
             let bindings = index_select::Bindings {
                 input: lowering.rowwise(0, &block)?,
                 index: lowering.whole(1)?,
@@ -52,7 +59,12 @@ impl OpRules for IndexSelect {
 }
 
 /// Fills a block of the output with rows of input 0, one dispatch for each piece that the input lies in.
-pub(super) fn select_rows(lowering: &mut Lowering<'_>, block: &Block, index: Bound, indices: u32) -> Result<()> {
+pub(super) fn select_rows(
+    lowering: &mut Lowering<'_>,
+    block: &Block,
+    index: Bound,
+    indices: u32,
+) -> Result<()> {
     let table = lowering.input(0);
     for piece in table.pieces {
         let params = index_select::Params {

@@ -40,7 +40,8 @@ impl OpRules for L2Normalize {
         for block in lowering.row_blocks(lowering.output.desc.rank() - 1)? {
             let rows = block.elements / cols;
             let params = l2_normalize_row::Params { rows, cols, epsilon: self.epsilon.get() };
-            let bindings = l2_normalize_row::Bindings { input: lowering.rowwise(0, &block)?, output: block.output };
+            let bindings =
+                l2_normalize_row::Bindings { input: lowering.rowwise(0, &block)?, output: block.output };
             let groups = u64::from(rows.div_ceil(variant.threads() / variant.lanes()));
             lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
         }

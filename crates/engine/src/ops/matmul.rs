@@ -45,7 +45,13 @@ pub struct Matmul {
 impl Matmul {
     /// A plain product of row-major sides.
     pub fn new() -> Self {
-        Self { transpose_lhs: false, rhs: RhsLayout::RowMajor, bias: false, activation: None, residual: false }
+        Self {
+            transpose_lhs: false,
+            rhs: RhsLayout::RowMajor,
+            bias: false,
+            activation: None,
+            residual: false,
+        }
     }
 
     /// A product with a right side of the given layout.
@@ -75,7 +81,11 @@ impl Matmul {
             RhsLayout::RowMajor => (rhs_matrix[0], rhs_matrix[1]),
             RhsLayout::Transposed => (rhs_matrix[1], rhs_matrix[0]),
             RhsLayout::Panels { cols } => {
-                expect::shape("packed right side", rhs, &[rhs_batch, &[cols.div_ceil(PANEL), rhs_matrix[1], PANEL]].concat())?;
+                expect::shape(
+                    "packed right side",
+                    rhs,
+                    &[rhs_batch, &[cols.div_ceil(PANEL), rhs_matrix[1], PANEL]].concat(),
+                )?;
                 (rhs_matrix[1], cols)
             }
         };
@@ -162,10 +172,14 @@ impl OpRules for Matmul {
             return Err(Mismatch::new("number of inputs", 2 + extras, inputs.len()));
         }
         let mut rest = rest.iter();
-        if self.bias && let Some(bias) = rest.next() {
+        if self.bias
+            && let Some(bias) = rest.next()
+        {
             expect::shape("bias", bias, &[geometry.cols])?;
         }
-        if self.residual && let Some(residual) = rest.next() {
+        if self.residual
+            && let Some(residual) = rest.next()
+        {
             expect::shape("residual", residual, &output.shape)?;
         }
         Ok(output)
@@ -183,7 +197,9 @@ impl OpRules for Matmul {
             // A split right side gives the output's columns in turns: one dispatch a piece.
             let split = !geometry.rhs_batched && rhs.pieces.len() > 1;
             if split && self.rhs == RhsLayout::RowMajor {
-                return Err(lowering.cannot_split(rhs.desc, "it lies by depth: give it transposed, as linear does"));
+                return Err(
+                    lowering.cannot_split(rhs.desc, "it lies by depth: give it transposed, as linear does")
+                );
             }
             for piece in if geometry.rhs_batched { &rhs.pieces[..1] } else { rhs.pieces } {
                 let launch = self.launch(&geometry, &block, piece);
@@ -200,7 +216,7 @@ impl Matmul {
         let (rows, cols, depth) = (geometry.rows as u32, geometry.cols as u32, geometry.depth as u32);
         let output_rows = block.elements / cols;
         // With the same right side for all, a batch is more rows, unless the left side lies the other way round.
-        let merge = !geometry.rhs_batched && !(self.transpose_lhs && geometry.lhs_batched);
+        let merge = !(geometry.rhs_batched || self.transpose_lhs && geometry.lhs_batched);
         let (batch, rows) = if merge { (1, output_rows) } else { (output_rows / rows, rows) };
         let [row_stride, k_stride] = if self.transpose_lhs { [1, rows] } else { [depth, 1] };
         let lhs_batch = if geometry.lhs_batched && !merge { rows * depth } else { 0 };
@@ -234,21 +250,27 @@ impl Matmul {
         }
     }
 
-    fn sides(&self, lowering: &Lowering<'_>, geometry: &Geometry, block: &Block, piece: &Piece) -> Result<Sides> {
+    fn sides(
+        &self,
+        lowering: &Lowering<'_>,
+        geometry: &Geometry,
+        block: &Block,
+        piece: &Piece,
+    ) -> Result<Sides> {
         let by_rows = geometry.lhs_batched || (!geometry.rhs_batched && !self.transpose_lhs);
         let lhs = if by_rows { lowering.rowwise(0, block)? } else { lowering.whole(0)? };
         let rhs =
             if geometry.rhs_batched { lowering.rowwise(1, block)? } else { lowering.input(1).bound(piece) };
         // The flags say which of these are read; any readable buffer fills the place of one that is absent.
         let bias = if self.bias { lowering.whole(2)? } else { lhs };
-        let residual =
-            if self.residual { lowering.rowwise(2 + usize::from(self.bias), block)? } else { lhs };
+        let residual = if self.residual { lowering.rowwise(2 + usize::from(self.bias), block)? } else { lhs };
         Ok(Sides { lhs, rhs, bias, residual, output: block.output })
     }
 }
 
 fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, sides: Sides) -> Result<()> {
-    let Launch { rows, cols, depth, batch, col_start, piece_cols, output_cols, flags, activation, .. } = *launch;
+    let Launch { rows, cols, depth, batch, col_start, piece_cols, output_cols, flags, activation, .. } =
+        *launch;
     let [lhs_batch_stride, lhs_row_stride, lhs_k_stride] = launch.lhs_strides;
     let [rhs_batch_stride, rhs_k_stride, rhs_col_stride] = launch.rhs_strides;
     let Sides { lhs, rhs, bias, residual, output } = sides;
@@ -306,7 +328,11 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
             strided!(matmul_shared, variant, tiles(variant.tile(), variant.tile()))
         }
         MatmulKernel::Vector(variant) => {
-            strided!(matmul_vector, variant, u64::from(batch) * u64::from(piece_cols.div_ceil(variant.tile_cols())))
+            strided!(
+                matmul_vector,
+                variant,
+                u64::from(batch) * u64::from(piece_cols.div_ceil(variant.tile_cols()))
+            )
         }
         MatmulKernel::Naive => {
             let variant = matmul_naive::Variant::Base;
@@ -332,7 +358,8 @@ mod tests {
         let linear = Matmul { bias: true, ..Matmul::with_rhs(RhsLayout::Transposed) };
         let packed = Matmul::with_rhs(RhsLayout::Panels { cols: 9 });
         let transposed = Matmul { transpose_lhs: true, ..plain };
-        let table: &[(Matmul, &[&[usize]], Result<&[usize], &str>)] = &[
+        type Row<'a> = (Matmul, &'a [&'a [usize]], Result<&'a [usize], &'a str>);
+        let table: &[Row<'_>] = &[
             (plain, &[&[2, 3], &[3, 4]], Ok(&[2, 4])),
             (plain, &[&[5, 2, 3], &[3, 4]], Ok(&[5, 2, 4])),
             (plain, &[&[5, 6, 2, 3], &[5, 6, 3, 4]], Ok(&[5, 6, 2, 4])),
@@ -340,8 +367,16 @@ mod tests {
             (transposed, &[&[3, 2], &[3, 4]], Ok(&[2, 4])),
             (linear, &[&[2, 3], &[4, 3], &[4]], Ok(&[2, 4])),
             (packed, &[&[2, 3], &[2, 3, 8]], Ok(&[2, 9])),
-            (plain, &[&[2, 3], &[4, 4]], Err("right side depth: expected 3, as left side f32[2, 3] has, got f32[4, 4]")),
-            (plain, &[&[5, 2, 3], &[6, 3, 4]], Err("right side batch: expected [5] or none, got f32[6, 3, 4]")),
+            (
+                plain,
+                &[&[2, 3], &[4, 4]],
+                Err("right side depth: expected 3, as left side f32[2, 3] has, got f32[4, 4]"),
+            ),
+            (
+                plain,
+                &[&[5, 2, 3], &[6, 3, 4]],
+                Err("right side batch: expected [5] or none, got f32[6, 3, 4]"),
+            ),
             (plain, &[&[3], &[3, 4]], Err("left side rank: expected at least 2, got f32[3]")),
             (linear, &[&[2, 3], &[4, 3], &[3]], Err("bias: expected [4], got f32[3]")),
             (linear, &[&[2, 3], &[4, 3]], Err("number of inputs: expected 3, got 2")),

@@ -45,13 +45,18 @@ impl OpRules for Reduce {
         for (position, &dim) in self.dims.iter().enumerate() {
             expect::dim(dim, input)?;
             if self.dims[..position].iter().any(|&earlier| earlier >= dim) {
-                return Err(Mismatch::new("dims", "ascending dimensions, each once", format!("{:?}", self.dims)));
+                return Err(Mismatch::new(
+                    "dims",
+                    "ascending dimensions, each once",
+                    format!("{:?}", self.dims),
+                ));
             }
         }
-        let shape = input.shape.iter().enumerate().filter_map(|(dim, &extent)| match self.dims.contains(&dim) {
-            true => self.keep_dim.then_some(1),
-            false => Some(extent),
-        });
+        let shape =
+            input.shape.iter().enumerate().filter_map(|(dim, &extent)| match self.dims.contains(&dim) {
+                true => self.keep_dim.then_some(1),
+                false => Some(extent),
+            });
         let dtype = if self.reduction == Reduction::Argmax { DType::U32 } else { DType::F32 };
         Ok(TensorDesc::new(shape.collect::<Vec<_>>(), dtype))
     }

@@ -46,7 +46,12 @@ pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
     for (index, node) in graph.nodes().iter().enumerate() {
         match replaced[index].take() {
             Some((op, inputs)) if !absorbed[index] => {
-                rewriter.keep(&Node { op: op.into(), inputs, output: node.output, path: node.path.clone() })?;
+                rewriter.keep(&Node {
+                    op: op.into(),
+                    inputs,
+                    output: node.output,
+                    path: node.path.clone(),
+                })?;
             }
             _ if absorbed[index] => {}
             _ => rewriter.keep(node)?,
@@ -56,7 +61,12 @@ pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
 }
 
 /// The product with one more step in its epilogue, if `node` is such a step on `value`.
-fn absorb(graph: &Graph, fused: &(Matmul, Vec<Value>), value: Value, node: &Node) -> Option<(Matmul, Vec<Value>)> {
+fn absorb(
+    graph: &Graph,
+    fused: &(Matmul, Vec<Value>),
+    value: Value,
+    node: &Node,
+) -> Option<(Matmul, Vec<Value>)> {
     let (mut matmul, mut inputs) = fused.clone();
     match (&node.op, node.inputs.as_slice()) {
         (Op::Unary(Unary::Activation(activation)), _) if matmul.activation.is_none() && !matmul.residual => {

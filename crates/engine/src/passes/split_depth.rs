@@ -57,13 +57,17 @@ fn split(rewriter: &mut Rewriter<'_>, matmul: &Matmul, node: &Node) -> Result<()
     // The epilogue belongs to the whole sum. A depth beyond the limit has at least one part.
     let Some(mut result) = sum else { return rewriter.keep(node) };
     let mut rest = inputs[2..].iter().copied();
-    if matmul.bias && let Some(bias) = rest.next() {
+    if matmul.bias
+        && let Some(bias) = rest.next()
+    {
         result = add(Binary::Add.into(), vec![result, bias])?;
     }
     if let Some(activation) = matmul.activation {
         result = add(Unary::Activation(activation).into(), vec![result])?;
     }
-    if matmul.residual && let Some(residual) = rest.next() {
+    if matmul.residual
+        && let Some(residual) = rest.next()
+    {
         result = add(Binary::Add.into(), vec![result, residual])?;
     }
     rewriter.map[node.output.index()] = Some(result);

@@ -40,20 +40,18 @@ impl Plan {
         for node in graph.nodes() {
             let output = node.output.index();
             let desc = graph.desc(node.output);
-            places[output] = match node.op {
-                Op::Reshape(_) => {
-                    alias(graph, node.inputs[0], node.output, &places, &ranges).ok_or_else(|| {
-                        EngineError::CannotSplit {
+            places[output] =
+                match node.op {
+                    Op::Reshape(_) => alias(graph, node.inputs[0], node.output, &places, &ranges)
+                        .ok_or_else(|| EngineError::CannotSplit {
                             op: node.op.name(),
                             path: node.path.clone(),
                             desc: graph.desc(node.inputs[0]).clone(),
                             limit: piece_limit(profile),
                             why: "the new shape has other rows",
-                        }
-                    })?
-                }
-                _ => place(&mut stored, node.output, &ranges[output], desc.row_elements()),
-            };
+                        })?,
+                    _ => place(&mut stored, node.output, &ranges[output], desc.row_elements()),
+                };
             let placed = |value: Value| Placed { desc: graph.desc(value), pieces: &places[value.index()] };
             node.op.lower(&mut Lowering {
                 profile,
@@ -67,7 +65,9 @@ impl Plan {
         let mut events: Vec<Event> = drafts.into_iter().map(Event::Dispatch).collect();
         for &(variable, value) in graph.assigns() {
             let (to, from) = (&places[variable.index()], &places[value.index()]);
-            events.extend(to.iter().zip(from).map(|(to, from)| Event::Copy { from: from.storage, to: to.storage }));
+            events.extend(
+                to.iter().zip(from).map(|(to, from)| Event::Copy { from: from.storage, to: to.storage }),
+            );
         }
         let ends: Vec<Storage> = graph
             .outputs()

@@ -68,7 +68,8 @@ impl Plan {
         }
         for (index, slot) in self.slots.iter().enumerate() {
             if slot.bytes > limits.max_buffer {
-                let problem = format!("slot {index} has {} bytes, a buffer at most {}", slot.bytes, limits.max_buffer);
+                let problem =
+                    format!("slot {index} has {} bytes, a buffer at most {}", slot.bytes, limits.max_buffer);
                 return self.broken(0, "", problem);
             }
         }
@@ -83,13 +84,21 @@ impl Plan {
     fn dispatch_problem(&self, dispatch: &Dispatch, limits: &Limits) -> Option<String> {
         let kernel = dispatch.kernel;
         if dispatch.bindings.len() != kernel.bindings.len() {
-            return Some(format!("{kernel} takes {} bindings, not {}", kernel.bindings.len(), dispatch.bindings.len()));
+            return Some(format!(
+                "{kernel} takes {} bindings, not {}",
+                kernel.bindings.len(),
+                dispatch.bindings.len()
+            ));
         }
         if dispatch.bindings.len() as u32 > limits.max_storage_buffers {
             return Some(format!("{kernel} binds more than {} buffers", limits.max_storage_buffers));
         }
         if dispatch.params.len() as u32 != kernel.params_size {
-            return Some(format!("{kernel} takes {} bytes of params, not {}", kernel.params_size, dispatch.params.len()));
+            return Some(format!(
+                "{kernel} takes {} bytes of params, not {}",
+                kernel.params_size,
+                dispatch.params.len()
+            ));
         }
         if kernel.threads() > limits.max_threads || kernel.workgroup_memory > limits.workgroup_memory {
             return Some(format!("{kernel} exceeds the device's threads or workgroup memory"));
@@ -103,10 +112,16 @@ impl Plan {
                 return Some(format!("binds {}+{} bytes of a slot of {slot}", binding.offset, binding.bytes));
             }
             if binding.bytes > limits.max_binding {
-                return Some(format!("binds {} bytes, at most {} are allowed", binding.bytes, limits.max_binding));
+                return Some(format!(
+                    "binds {} bytes, at most {} are allowed",
+                    binding.bytes, limits.max_binding
+                ));
             }
             if !binding.offset.is_multiple_of(u64::from(limits.storage_alignment)) {
-                return Some(format!("binds at {}, not a multiple of {}", binding.offset, limits.storage_alignment));
+                return Some(format!(
+                    "binds at {}, not a multiple of {}",
+                    binding.offset, limits.storage_alignment
+                ));
             }
         }
         let written: Vec<SlotId> = slots(dispatch, Access::ReadWrite).collect();
@@ -128,7 +143,10 @@ impl Plan {
                 Access::Read if replaced.contains(&binding.slot) => {
                     return Some("reads a variable after it has been replaced".to_owned());
                 }
-                Access::Read if !self.keeps_value(binding.slot) && holds.get(&binding.slot) != Some(&binding.value) => {
+                Access::Read
+                    if !self.keeps_value(binding.slot)
+                        && holds.get(&binding.slot) != Some(&binding.value) =>
+                {
                     return Some(format!("reads {} from a slot that does not hold it", binding.value));
                 }
                 Access::ReadWrite if self.keeps_value(binding.slot) => {

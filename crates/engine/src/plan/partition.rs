@@ -39,7 +39,7 @@ pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Ve
             false => widest.get(&rows).copied(),
         };
         let Some(widest) = widest else {
-            pieces.push(vec![0..rows]);
+            pieces.push(Vec::from([0..rows]));
             continue;
         };
         let fitting = (limit / widest) as usize;
@@ -51,7 +51,8 @@ pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Ve
                 limit,
             });
         }
-        let step = fitting.checked_div(ROW_QUANTUM).filter(|&whole| whole > 0).map_or(fitting, |n| n * ROW_QUANTUM);
+        let step =
+            fitting.checked_div(ROW_QUANTUM).filter(|&whole| whole > 0).map_or(fitting, |n| n * ROW_QUANTUM);
         pieces.push((0..rows).step_by(step).map(|start| start..(start + step).min(rows)).collect());
     }
     Ok(pieces)

@@ -63,7 +63,15 @@ impl<'a> Lifetimes<'a> {
         ends: &'a [Storage],
         constants: Constants,
     ) -> Self {
-        Self { graph, stored, ends, constants, slots: vec![], slot_of: vec![None; stored.len()], free: vec![] }
+        Self {
+            graph,
+            stored,
+            ends,
+            constants,
+            slots: vec![],
+            slot_of: vec![None; stored.len()],
+            free: vec![],
+        }
     }
 
     fn home(&self, storage: Storage) -> Home {
@@ -103,7 +111,8 @@ impl<'a> Lifetimes<'a> {
         for index in 0..self.stored.len() {
             let storage = Storage(index as u32);
             let origin = &self.graph.values()[self.stored[index].value.index()].origin;
-            if matches!(origin, Origin::Input(_)) || (*origin != Origin::Node && self.ends.contains(&storage)) {
+            if matches!(origin, Origin::Input(_)) || (*origin != Origin::Node && self.ends.contains(&storage))
+            {
                 self.open(storage, &mut steps);
             }
         }
@@ -125,8 +134,7 @@ impl<'a> Lifetimes<'a> {
                 self.open(Storage(index as u32), &mut steps);
             }
         }
-        let slot_of: Vec<SlotId> =
-            self.slot_of.iter().map(|slot| slot.unwrap_or(SlotId(u32::MAX))).collect();
+        let slot_of: Vec<SlotId> = self.slot_of.iter().map(|slot| slot.unwrap_or(SlotId(u32::MAX))).collect();
         (self.slots, steps, move |storage: Storage| slot_of[storage.0 as usize])
     }
 
@@ -150,7 +158,12 @@ impl<'a> Lifetimes<'a> {
                 Origin::Constant(name) => LoadSource::Weight(name.clone()),
                 _ => return,
             };
-            steps.push(Step::Load { value: *value, slot, source, elements: rows.start * row..rows.end * row });
+            steps.push(Step::Load {
+                value: *value,
+                slot,
+                source,
+                elements: rows.start * row..rows.end * row,
+            });
         }
     }
 
@@ -158,7 +171,8 @@ impl<'a> Lifetimes<'a> {
     fn take(&mut self, bytes: u64) -> SlotId {
         let fitting = self.free.iter().copied().filter(|slot| self.slots[slot.index()].bytes >= bytes);
         let best = fitting.min_by_key(|slot| self.slots[slot.index()].bytes);
-        let chosen = best.or_else(|| self.free.iter().copied().max_by_key(|slot| self.slots[slot.index()].bytes));
+        let chosen =
+            best.or_else(|| self.free.iter().copied().max_by_key(|slot| self.slots[slot.index()].bytes));
         match chosen {
             Some(slot) => {
                 self.free.retain(|&other| other != slot);

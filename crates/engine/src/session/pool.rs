@@ -20,7 +20,8 @@ impl Pool {
         let mut taken = vec![false; self.buffers.len()];
         let mut given: Vec<Option<Buffer>> = vec![None; sizes.len()];
         for index in order {
-            let fitting = (0..taken.len()).find(|&slot| !taken[slot] && self.buffers[slot].bytes() >= sizes[index]);
+            let fitting =
+                (0..taken.len()).find(|&slot| !taken[slot] && self.buffers[slot].bytes() >= sizes[index]);
             let slot = match fitting {
                 Some(slot) => slot,
                 None => {

@@ -84,8 +84,12 @@ impl Resident {
 
     /// The buffers of a variable in order, with the bytes of the whole that each holds.
     pub(super) fn variable(&self, name: &str, desc: Option<&TensorDesc>) -> Result<VariablePieces> {
-        let fail = |expected: String, got: String| EngineError::Variable { name: name.to_owned(), expected, got };
-        let declared = self.declared.get(name).ok_or_else(|| fail("a variable of a loaded plan".into(), "none".into()))?;
+        let fail =
+            |expected: String, got: String| EngineError::Variable { name: name.to_owned(), expected, got };
+        let declared = self
+            .declared
+            .get(name)
+            .ok_or_else(|| fail("a variable of a loaded plan".into(), "none".into()))?;
         if let Some(desc) = desc.filter(|desc| *desc != declared) {
             return Err(fail(declared.to_string(), desc.to_string()));
         }
@@ -97,7 +101,8 @@ impl Resident {
             .map(|((_, rows), buffer)| (rows.clone(), buffer))
             .collect();
         pieces.sort_by_key(|(rows, _)| rows.start);
-        let pieces = pieces.into_iter().map(|(rows, buffer)| (buffer.clone(), rows.start * row..rows.end * row));
+        let pieces =
+            pieces.into_iter().map(|(rows, buffer)| (buffer.clone(), rows.start * row..rows.end * row));
         Ok((pieces.collect(), declared.clone()))
     }
 }

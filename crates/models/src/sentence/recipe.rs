@@ -107,7 +107,10 @@ fn pooling(file: &Path) -> Result<Pooling, ModelError> {
         ["cls_token"] => Ok(Pooling::Cls),
         _ => Err(ModelError::Unsupported {
             file: file.to_owned(),
-            what: format!("pooling by {}", if modes.is_empty() { "no mode".to_owned() } else { modes.join(" and ") }),
+            what: format!(
+                "pooling by {}",
+                if modes.is_empty() { "no mode".to_owned() } else { modes.join(" and ") }
+            ),
             instead: "mean_tokens alone and cls_token alone are".to_owned(),
         }),
     }
@@ -130,7 +133,9 @@ mod tests {
     fn modules(kinds: &[(&str, &str)]) -> String {
         let rows: Vec<String> = kinds
             .iter()
-            .map(|(kind, path)| format!(r#"{{"idx": 0, "path": "{path}", "type": "sentence_transformers.models.{kind}"}}"#))
+            .map(|(kind, path)| {
+                format!(r#"{{"idx": 0, "path": "{path}", "type": "sentence_transformers.models.{kind}"}}"#)
+            })
             .collect();
         format!("[{}]", rows.join(","))
     }
@@ -138,16 +143,23 @@ mod tests {
     #[test]
     fn a_bare_directory_means_mean_and_normalise() {
         let recipe = open(&[]).unwrap();
-        let expected = Recipe { max_seq_length: None, lower_case: false, pooling: Pooling::Mean, normalize: true };
+        let expected =
+            Recipe { max_seq_length: None, lower_case: false, pooling: Pooling::Mean, normalize: true };
         assert_eq!(recipe, expected);
     }
 
     #[test]
     fn the_files_of_minilm_are_understood() {
         let recipe = open(&[
-            ("modules.json", &modules(&[("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")])),
-            ("1_Pooling/config.json", r#"{"word_embedding_dimension": 384, "pooling_mode_mean_tokens": true,
-                "pooling_mode_cls_token": false, "include_prompt": true}"#),
+            (
+                "modules.json",
+                &modules(&[("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]),
+            ),
+            (
+                "1_Pooling/config.json",
+                r#"{"word_embedding_dimension": 384, "pooling_mode_mean_tokens": true,
+                "pooling_mode_cls_token": false, "include_prompt": true}"#,
+            ),
             ("sentence_bert_config.json", r#"{"max_seq_length": 256, "do_lower_case": false}"#),
         ]);
         let expected =

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn entries_are_well_formed() {
-        let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|c| b"0123456789abcdef".contains(&c));
+        let is_digest =
+            |text: &str| text.len() == 64 && text.bytes().all(|c| b"0123456789abcdef".contains(&c));
         for entry in ENTRIES {
             assert!(entry.repo.ends_with(entry.name) && entry.repo.matches('/').count() == 1);
             assert_eq!(entry.revision.len(), 40);

@@ -59,7 +59,8 @@ impl StoreConfig {
     ) -> StoreConfig {
         let var = |name: &str| var(name).filter(|value| !value.is_empty());
         let path = |name: &str| var(name).map(PathBuf::from);
-        let text = |name: &str| var(name).and_then(|value| value.into_string().ok()).map(|s| s.trim().to_owned());
+        let text =
+            |name: &str| var(name).and_then(|value| value.into_string().ok()).map(|s| s.trim().to_owned());
         let hf_home = || {
             path("HF_HOME")
                 .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))

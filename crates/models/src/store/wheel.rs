@@ -36,7 +36,10 @@ impl<'a> OpenWheel<'a> {
                 .filter_map(|entry| entry.wheel)
                 .map(|wheel| format!("{} {}", wheel.package, wheel.version))
                 .collect();
-            return Err(refuse(path, format!("a wheel without a model that Kiln knows; known is {}", known.join(", "))));
+            return Err(refuse(
+                path,
+                format!("a wheel without a model that Kiln knows; known is {}", known.join(", ")),
+            ));
         };
         Ok(OpenWheel { path, archive, entry, wheel })
     }
