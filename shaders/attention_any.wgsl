@@ -2,12 +2,13 @@
 //!
 //! output[t][h][d] = sum_j w[j] * v[j][h][d],  w = softmax_j(scale * sum_d q[t][h][d] * k[j][h][d]),  j in spans[t]
 //!
-//! Attention over packed sequences for any head_dim and any strides; attention_packed says how rows, heads and spans lie,
-//! and is many times faster where its head sizes fit.
+//! Attention over packed sequences for any head_dim and any strides; attention_packed says how rows, heads and spans
+//! lie, and is many times faster where its head sizes fit.
 //!
-//! An invocation makes one token of one head, a workgroup THREADS neighbouring tokens. It adds up in its part of output,
-//! four rows of v at a time: a private array would need a bound on head_dim, and is zeroed element by element, which
-//! took lavapipe a second to compile. Workgroups: ceil(tokens * heads / THREADS).
+//! An invocation makes one token of one head, a workgroup THREADS neighbouring tokens. It adds up in its part of
+//! output, four rows of v at a time: a private array would need a bound on head_dim, and is zeroed element by element,
+//! which took lavapipe a second to compile. Workgroups: ceil(tokens * heads / THREADS).
+//! lavapipe ends an invocation after 65,535 loop iterations: there a span times head_dim must stay below 130,000.
 //!
 //! uses: grid, numeric
 //! variants:
@@ -57,7 +58,7 @@ fn main(
     let q_at = token * params.q_stride + first;
     let span = spans[token];
     let end = min(span.y, params.kv_tokens);
-    // Bounded by the invocation's own index as well, so that the driver does not specialise the loops: see matmul_register.
+    // Depends on the invocation, where params alone would do: see matmul_register.
     let dims = select(0u, params.head_dim, token < params.tokens);
 
     let out_at = token * params.output_stride + first;

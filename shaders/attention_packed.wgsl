@@ -12,6 +12,7 @@
 //! all of them. It runs over the union of their spans and skips, query by query, what lies outside. A workgroup is
 //! THREADS invocations of ceil(tokens / QUERIES) * heads, heads fastest (NEAR_HEADS = 1, for software adapters) or
 //! tokens fastest, so that neighbours read the same rows. Workgroups: ceil(ceil(tokens / QUERIES) * heads / THREADS).
+//! On lavapipe cpu_h32 runs at 0.8 and cpu_h64 at 0.45 times the rate of matmul_register.
 //! Legal: HEAD_DIM 16, 32, 64, 128; QUERIES 1, 2, 4, 8. The cpu variants need a lot of registers: not for GPUs.
 //!
 //! On lavapipe a load costs as much as some twenty multiplications of a whole vector, whatever its address, so the

@@ -55,6 +55,7 @@ fn main(
     }
     if (b < params.batch && col >= params.col_first && col < params.col_end) {
         let piece_col = u32(i32(col) - i32(params.col_first));
-        output[element] = input[b * params.src_batch_stride + k * params.src_k_stride + piece_col * params.src_col_stride];
+        let at = b * params.src_batch_stride + k * params.src_k_stride + piece_col * params.src_col_stride;
+        output[element] = input[at];
     }
 }

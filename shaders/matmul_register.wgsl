@@ -20,7 +20,7 @@
 //! the epilogue, where the number of loads and stores in the code sets the compile time, selects a row in a loop of
 //! its own. No loop ends, and no branch turns, on values of params alone: Mesa 22.3 would specialise the shader for
 //! them, anew at each bind.
-//! History, rows 1024, cols 384, depth 384 on lavapipe: one output an invocation 1; 8 x 8 14; 16 x 8 18; 16 x 16 28.
+//! History, rows 1024, cols 384, depth 384 on lavapipe: one output an invocation 1; 8 x 8 10; 16 x 8 14; 16 x 16 20.
 //! 16 x 32, 24 x 16, two steps of k an iteration and lhs read as vec4 along k are no faster and slower to compile.
 //!
 //! uses: activation, grid

@@ -9,9 +9,9 @@
 //!
 //! For GPUs. A workgroup makes TILE x TILE outputs from slices of DEPTH k values that all its invocations load
 //! together; an invocation makes 4 x 4 of them. Workgroups: batch * ceil(rows / TILE) * ceil(piece_cols / TILE),
-//! columns fastest. Legal: THREADS = (TILE / 4)^2; DEPTH divides THREADS. t64 uses 8.5 KiB of workgroup memory.
-//! Not for software adapters: on lavapipe a barrier is a coroutine switch and this is 2-4 times slower than
-//! matmul_register.
+//! columns fastest. Legal: THREADS = (TILE / 4)^2; DEPTH divides THREADS. t64 uses 8.2 KiB of workgroup memory.
+//! Not for software adapters: on lavapipe it runs at 2.0 to 2.9 times the rate of matmul_naive, where matmul_register
+//! runs at 20 to 25 times.
 //!
 //! uses: activation, grid
 //! variants:
@@ -112,7 +112,8 @@ fn main(
             let r = lhs_row + i * lhs_row_step;
             var value = 0.0;
             if (first + k < params.depth && row_first + r < params.rows) {
-                value = lhs[b * params.lhs_batch_stride + (row_first + r) * params.lhs_row_stride + (first + k) * params.lhs_k_stride];
+                let at = (row_first + r) * params.lhs_row_stride + (first + k) * params.lhs_k_stride;
+                value = lhs[b * params.lhs_batch_stride + at];
             }
             tile_lhs[k * PITCH + r] = value;
         }
@@ -121,7 +122,8 @@ fn main(
             let c = rhs_col + i * rhs_col_step;
             var value = 0.0;
             if (first + k < params.depth && col_first + c < params.piece_cols) {
-                value = rhs[b * params.rhs_batch_stride + (first + k) * params.rhs_k_stride + (col_first + c) * params.rhs_col_stride];
+                let at = (first + k) * params.rhs_k_stride + (col_first + c) * params.rhs_col_stride;
+                value = rhs[b * params.rhs_batch_stride + at];
             }
             tile_rhs[k * PITCH + c] = value;
         }

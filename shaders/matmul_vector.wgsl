@@ -14,6 +14,7 @@
 //! right side [col][k], or on neighbouring columns, for [k][col].
 //! The wide variants read both sides as vec4 along k. They need lhs_k_stride = rhs_k_stride = 1, and depth, all other
 //! strides and the offsets of both bindings divisible by 4 elements.
+//! Where rhs can be packed, a software adapter is better served by matmul_register's flat1 and flat4.
 //! Legal: SHARE divides THREADS; COLUMNS = TILE_COLS * SHARE / THREADS is 1 or 4; ROWS is 1 or 4.
 //!
 //! uses: activation, grid

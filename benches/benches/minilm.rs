@@ -79,10 +79,7 @@ fn main() -> Result<(), Failure> {
         },
     ];
     let rows = alternate(ROUNDS, &mut subjects);
-    println!("{}", table("f32", &rows));
+    println!("{}", table("f32, rates against the product of 512^3", &rows));
     println!("passages a second: {:.2}", PASSAGES as f64 / rows[2].median.as_secs_f64());
-    for (size, row) in [(512, &rows[0]), (1024, &rows[1])] {
-        println!("share of the {size}^3 rate: {:.0} %", 100.0 * rows[2].gflops / row.gflops);
-    }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub struct Subject<'a> {
     pub run: Box<dyn FnMut() + 'a>,
 }
 
-/// Median time of a subject, and its ratio to the first subject of the same group.
+/// Median time of a subject, and its rate beside that of the first subject of the same group.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// The subject's name.
@@ -31,7 +31,7 @@ pub struct Measured {
     pub median: Duration,
     /// Rate at the median.
     pub gflops: f64,
-    /// Median over the rounds of (first subject's time / this one's time): how many times faster this one is.
+    /// Median over the rounds of this one's rate divided by the first subject's in the same round.
     pub speedup: f64,
 }
 
@@ -66,7 +66,8 @@ pub fn alternate(rounds: usize, subjects: &mut [Subject<'_>]) -> Vec<Measured> {
         .zip(&samples)
         .map(|(subject, own)| {
             let seconds = median(own.clone());
-            let ratios = samples[0].iter().zip(own).map(|(first, own)| first / own).collect();
+            let work = subject.flop / subjects[0].flop;
+            let ratios = samples[0].iter().zip(own).map(|(first, own)| work * first / own).collect();
             Measured {
                 name: subject.name.clone(),
                 median: Duration::from_secs_f64(seconds),
@@ -84,7 +85,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     if numbers.len() % 2 == 1 { numbers[middle] } else { (numbers[middle - 1] + numbers[middle]) / 2.0 }
 }
 
-/// A table of one group; the speed-up is against its first row.
+/// A table of one group; the last column is the rate against that of the first row.
 pub fn table(title: &str, rows: &[Measured]) -> String {
     let mut text = format!("{title}\n");
     for row in rows {

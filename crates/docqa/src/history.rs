@@ -4,10 +4,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::{DocqaError, atomic, chunk};
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(flatten)]
+    answer: &'a Answer,
+    timestamp: String,
+}
 
 /// Appends an answer, with the time as `timestamp`, to the JSON array in the file at `path`, which is made
 /// where it is missing. The file is rewritten whole and renamed into place: it is never half written, and
@@ -16,11 +24,10 @@ use crate::{DocqaError, atomic, chunk};
 /// Two processes that append in the same moment do not wait for each other: the later one wins.
 pub fn append(path: &Path, answer: &Answer) -> Result<(), DocqaError> {
     let mut entries = read(path)?;
-    let mut entry = serde_json::to_value(answer)
+    // By way of text: turned into a value at once, an `f32` is widened and shows digits that it never had.
+    let entry = serde_json::to_string(&Entry { answer, timestamp: chunk::now() })
+        .and_then(|text| serde_json::from_str(&text))
         .map_err(|error| DocqaError::History { path: path.to_path_buf(), reason: error.to_string() })?;
-    if let Value::Object(fields) = &mut entry {
-        fields.insert("timestamp".into(), chunk::now().into());
-    }
     entries.push(entry);
     let text = format!("{:#}\n", Value::Array(entries));
     atomic::write_file(path, text.as_bytes())
@@ -50,16 +57,23 @@ pub fn read(path: &Path) -> Result<Vec<Value>, DocqaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Method;
+    use crate::answer::{Method, Source};
 
     fn answer(question: &str) -> Answer {
         Answer {
             question: question.into(),
             answer: "Because.".into(),
             method: Method::Extractive,
-            contexts_used: 0,
+            contexts_used: 1,
             processing_time: 0.25,
-            sources: Vec::new(),
+            sources: vec![Source {
+                source: "clay.pdf".into(),
+                page: Some(1),
+                page_end: None,
+                chunk_id: 0,
+                distance: 1.1690301,
+                text: "Because.".into(),
+            }],
             quotes: Vec::new(),
         }
     }
@@ -77,7 +91,10 @@ mod tests {
         assert_eq!(entries[1]["question"], "Why “not”?\n");
         assert_eq!(entries[1]["method"], "extractive");
         assert!(entries[1]["timestamp"].as_str().unwrap().ends_with('Z'));
-        assert!(fs::read_to_string(&path).unwrap().starts_with('['));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with('['));
+        // As it was printed, in the old entry as in the new one.
+        assert_eq!(text.matches("\"distance\": 1.1690301,").count(), 2, "{text}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -37,24 +37,23 @@ pub(crate) enum MatmulKernel {
 /// Products with at most this many rows are matrix-vector products: each weight is read once, whatever the tile.
 const FEW_ROWS: usize = 4;
 
-/// The kernel for a product. The register kernel wants a packed right side, which `pack_weights` provides: that pass
-/// asks the same question before there is one.
+/// Whether the right side of a product should be packed in panels for the register kernel, which only software adapters
+/// run. Packing is a pass over the right side: at load for a `constant`, where it always pays, else in every run, where
+/// it pays from a handful of rows and columns on.
+pub(crate) fn wants_panels(profile: &DeviceProfile, geometry: &MatmulGeometry, constant: bool) -> bool {
+    let worthwhile = geometry.rows_per_rhs() > FEW_ROWS && geometry.cols >= 4;
+    profile.kind.is_software() && (constant || worthwhile)
+}
+
+/// The kernel for a product whose right side lies as `op` says.
 pub(crate) fn matmul(profile: &DeviceProfile, op: &Matmul, geometry: &MatmulGeometry) -> MatmulKernel {
     let rows = geometry.rows_per_rhs();
-    let register = || MatmulKernel::Register(register(rows));
-    if matches!(op.rhs, RhsLayout::Panels { .. }) {
-        return register();
-    }
-    let software = profile.kind.is_software();
-    if rows <= FEW_ROWS {
-        return MatmulKernel::Vector(vector(software, op, geometry));
-    }
-    match software {
-        // Packing is a pass over the right side: not worth it for a handful of columns.
-        true if geometry.cols < 4 => MatmulKernel::Naive,
-        true => register(),
-        false if rows < 64 || geometry.cols < 64 => MatmulKernel::Shared(matmul_shared::Variant::T32),
-        false => MatmulKernel::Shared(matmul_shared::Variant::T64),
+    match (op.rhs, profile.kind.is_software()) {
+        (RhsLayout::Panels { .. }, _) => MatmulKernel::Register(register(rows)),
+        (_, software) if rows <= FEW_ROWS => MatmulKernel::Vector(vector(software, op, geometry)),
+        (_, true) => MatmulKernel::Naive,
+        (_, false) if rows < 64 || geometry.cols < 64 => MatmulKernel::Shared(matmul_shared::Variant::T32),
+        (_, false) => MatmulKernel::Shared(matmul_shared::Variant::T64),
     }
 }
 
@@ -77,17 +76,18 @@ fn vector(software: bool, op: &Matmul, geometry: &MatmulGeometry) -> matmul_vect
     let along_k = op.rhs == RhsLayout::Transposed;
     // Vectors of four along k, where both sides lie that way.
     let wide = along_k && !op.transpose_lhs && geometry.depth.is_multiple_of(4);
-    match (software, along_k, wide, one) {
-        (true, _, true, true) => Variant::CpuWide1,
-        (true, _, true, false) => Variant::CpuWide4,
-        (true, _, false, true) => Variant::Cpu1,
-        (true, _, false, false) => Variant::Cpu4,
-        (false, _, true, true) => Variant::GpuWide1,
-        (false, _, true, false) => Variant::GpuWide4,
-        (false, true, false, true) => Variant::Gpu1,
-        (false, true, false, false) => Variant::Gpu4,
-        (false, false, _, true) => Variant::GpuCols1,
-        (false, false, _, false) => Variant::GpuCols4,
+    match (along_k, wide, software, one) {
+        // A right side of [k][cols] is read best by neighbours on neighbouring columns, on any device.
+        (false, _, _, true) => Variant::GpuCols1,
+        (false, _, _, false) => Variant::GpuCols4,
+        (true, true, true, true) => Variant::CpuWide1,
+        (true, true, true, false) => Variant::CpuWide4,
+        (true, false, true, true) => Variant::Cpu1,
+        (true, false, true, false) => Variant::Cpu4,
+        (true, true, false, true) => Variant::GpuWide1,
+        (true, true, false, false) => Variant::GpuWide4,
+        (true, false, false, true) => Variant::Gpu1,
+        (true, false, false, false) => Variant::Gpu4,
     }
 }
 

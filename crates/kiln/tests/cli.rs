@@ -1,45 +1,22 @@
 //! The binary as a user meets it: output, exit codes, one line for each mistake. No model is needed.
 //! Tests that open an adapter are left out with `KILN_ADAPTER=none`.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use common::{assert_refused, has_adapter, kiln, text};
 use serde_json::Value;
-
-fn kiln(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    // No test reaches the network or the user's own models and indexes.
-    for variable in ["KILN_MODELS", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT"] {
-        command.env_remove(variable);
-    }
-    command.env("HF_HUB_OFFLINE", "1").args(args);
-    command
-}
 
 fn run(args: &[&str]) -> Output {
     kiln(args).output().expect("the binary should start")
 }
 
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("the output should be text")
-}
-
-fn has_adapter() -> bool {
-    std::env::var("KILN_ADAPTER").as_deref() != Ok("none")
-}
-
 /// Expects exit code 2 and one line on stderr that names the thing.
 fn refused(args: &[&str], named: &str) {
-    refusal(&run(args), named, &format!("kiln {}", args.join(" ")));
-}
-
-fn refusal(output: &Output, named: &str, what: &str) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{what}: {stderr}");
-    assert!(output.stdout.is_empty(), "{what}: {}", text(&output.stdout));
-    assert_eq!(stderr.lines().count(), 1, "{what}: {stderr}");
-    assert!(stderr.starts_with("error: ") && stderr.contains(named), "{what}: {stderr}");
+    assert_refused(&run(args), named, &format!("kiln {}", args.join(" ")));
 }
 
 fn succeeds(args: &[&str]) -> String {
@@ -101,7 +78,7 @@ fn an_adapter_can_be_named() {
     };
     assert!(text(&asked("0").stdout).contains("asked for by index"));
     assert!(asked("").status.success());
-    refusal(&asked("Voodoo 2"), "unknown adapter \"Voodoo 2\"; present: 0: ", "KILN_ADAPTER");
+    assert_refused(&asked("Voodoo 2"), "unknown adapter \"Voodoo 2\"; present: 0: ", "KILN_ADAPTER");
     refused(&["devices", "--adapter", "99"], "unknown adapter 99; present: 0: ");
 }
 
@@ -167,7 +144,7 @@ fn mistakes_are_one_line_with_exit_code_2() {
     refused(&["frobnicate"], "'frobnicate'");
     let mut absent = kiln(&["embed", "text"]);
     let absent = absent.env("KILN_CACHE", path("cache")).env("HF_HUB_CACHE", path("hub"));
-    refusal(&absent.output().expect("the binary should start"), "all-MiniLM-L6-v2 not found", "embed");
+    assert_refused(&absent.output().expect("the binary should start"), "all-MiniLM-L6-v2 not found", "embed");
 }
 
 #[test]

@@ -117,6 +117,14 @@ impl Command {
 
     fn spawn(&self, stdout: Stdio, stderr: Stdio) -> Result<Child, Error> {
         let mut process = Process::new(&self.program);
+        // `cargo run` describes this package in the environment. Some build scripts look there, and would take
+        // a build from here for another than a build by hand.
+        for (key, _) in std::env::vars_os() {
+            let key = key.to_string_lossy();
+            if key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_") {
+                process.env_remove(&*key);
+            }
+        }
         process.args(&self.args).envs(self.env.iter().map(|(key, value)| (key, value)));
         if let Some(dir) = &self.dir {
             process.current_dir(dir);

@@ -6,9 +6,9 @@ use super::Rewriter;
 use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Node};
 use crate::ops::{Matmul, Op, PackPanels, RhsLayout};
-use crate::select::{self, MatmulKernel};
+use crate::select;
 
-/// Inserts a [`PackPanels`] before each product that the register kernel will compute. For a weight,
+/// Inserts a [`PackPanels`] before each product that the register kernel shall compute. For a weight,
 /// `hoist_constants` then moves it to load time.
 ///
 /// # Errors
@@ -16,24 +16,32 @@ use crate::select::{self, MatmulKernel};
 pub fn pack_weights(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
+    let constant = graph.constant_values();
     for node in graph.nodes() {
         match &node.op {
-            Op::Matmul(matmul) => pack(&mut rewriter, matmul, node, profile)?,
+            Op::Matmul(matmul) if !matches!(matmul.rhs, RhsLayout::Panels { .. }) => {
+                pack(&mut rewriter, matmul, node, profile, constant[node.inputs[1].index()])?;
+            }
             _ => rewriter.keep(node)?,
         }
     }
     Ok(rewriter.finish())
 }
 
-fn pack(rewriter: &mut Rewriter<'_>, matmul: &Matmul, node: &Node, profile: &DeviceProfile) -> Result<()> {
+fn pack(
+    rewriter: &mut Rewriter<'_>,
+    matmul: &Matmul,
+    node: &Node,
+    profile: &DeviceProfile,
+    constant: bool,
+) -> Result<()> {
     let (lhs, rhs) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
     let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| EngineError::Op {
         op: node.op.name(),
         path: node.path.clone(),
         mismatch,
     })?;
-    let register = matches!(select::matmul(profile, matmul, &geometry), MatmulKernel::Register(_));
-    if !register || matches!(matmul.rhs, RhsLayout::Panels { .. }) {
+    if !select::wants_panels(profile, &geometry, constant) {
         return rewriter.keep(node);
     }
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
