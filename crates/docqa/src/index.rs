@@ -146,7 +146,10 @@ impl Index {
         let folder = cache.join(key(&files, options, embedder.fingerprint()));
         let mut store = MemoryStore::new(similarity, options.metric);
         match open_in(&mut store, &folder) {
-            Ok(about) => return Ok(Self { about, store }),
+            Ok(about) => {
+                log::info!("the index is in the cache: {}", folder.display());
+                return Ok(Self { about, store });
+            }
             Err(DocqaError::NoStore { .. }) => {}
             Err(error) => {
                 log::warn!("the index in the cache is made again: {error}");

@@ -4,7 +4,9 @@ use kiln_gpu::DeviceProfile;
 
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::passes::{Hoisted, drop_dead, fuse_epilogue, hoist_constants, pack_weights, split_depth};
+use crate::passes::{
+    Hoisted, copy_replaced, drop_dead, fuse_epilogue, hoist_constants, pack_weights, split_depth,
+};
 
 /// Checks a graph, rewrites it for a device and cuts it into what runs at load and what runs each time.
 ///
@@ -14,6 +16,7 @@ use crate::passes::{Hoisted, drop_dead, fuse_epilogue, hoist_constants, pack_wei
 pub fn compile(graph: &Graph, profile: &DeviceProfile) -> Result<Hoisted> {
     graph.check()?;
     let graph = drop_dead(graph)?;
+    let graph = copy_replaced(&graph)?;
     let graph = fuse_epilogue(&graph)?;
     let graph = split_depth(&graph, profile)?;
     let graph = pack_weights(&graph, profile)?;

@@ -37,7 +37,7 @@ pub enum SlotKind {
         /// Rows of the first dimension.
         rows: Range<usize>,
     },
-    /// Numbers of a literal, by their bits.
+    /// The numbers of a literal that lie in this slot, by their bits.
     Literal(Vec<u32>),
     /// Rows of a variable, shared by name among the plans of a session.
     Variable {
@@ -107,7 +107,7 @@ pub enum Step {
 pub enum LoadSource {
     /// A named tensor of the weight source.
     Weight(String),
-    /// Bits of a literal.
+    /// Those bits of a literal that are loaded.
     Literal(Vec<u32>),
 }
 

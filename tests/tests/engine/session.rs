@@ -127,6 +127,8 @@ fn variables_last_and_are_shared() -> Result<(), EngineError> {
     g.assign(a, next_a)?;
     g.assign(b, next_b)?;
     g.output("old a", a);
+    let flat = g.reshape(a, &[2, 1])?;
+    g.output("old a, reshaped", flat);
     let step = session.load(&g.finish(), &NoWeights)?;
 
     let mut g = GraphBuilder::new("read");
@@ -138,7 +140,9 @@ fn variables_last_and_are_shared() -> Result<(), EngineError> {
     assert_eq!(session.read_variable("a")?.as_f32()?, [0.0, 0.0], "variables start as zeros");
     session.write_variable("a", &Tensor::f32([2], vec![5.0, 6.0])?)?;
     session.write_variable("b", &Tensor::f32([2], vec![1.0, 2.0])?)?;
-    session.run(step, &[])?;
+    let outputs = session.run(step, &[])?;
+    assert_eq!(outputs["old a"].as_f32()?, [5.0, 6.0], "an output shows the value before the assignment");
+    assert_eq!(outputs["old a, reshaped"].as_f32()?, [5.0, 6.0]);
     assert_eq!(session.read_variable("a")?.as_f32()?, [2.0, 3.0]);
     assert_eq!(session.read_variable("b")?.as_f32()?, [5.0, 6.0]);
     session.run(step, &[])?;
@@ -149,6 +153,23 @@ fn variables_last_and_are_shared() -> Result<(), EngineError> {
     g.output("a", a);
     let clash = session.load(&g.finish(), &NoWeights).expect_err("the name has another shape");
     assert!(clash.to_string().contains("variable \"a\""), "{clash}");
+    Ok(())
+}
+
+#[test]
+fn variables_may_change_places() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut g = GraphBuilder::new("swap");
+    let (a, b) = (g.variable("a", &[3], DType::F32), g.variable("b", &[3], DType::F32));
+    g.assign(a, b)?;
+    g.assign(b, a)?;
+    let mut session = Session::new(gpu);
+    let plan = session.load(&g.finish(), &NoWeights)?;
+    session.write_variable("a", &Tensor::f32([3], vec![1.0, 2.0, 3.0])?)?;
+    session.write_variable("b", &Tensor::f32([3], vec![4.0, 5.0, 6.0])?)?;
+    session.run(plan, &[])?;
+    assert_eq!(session.read_variable("a")?.as_f32()?, [4.0, 5.0, 6.0]);
+    assert_eq!(session.read_variable("b")?.as_f32()?, [1.0, 2.0, 3.0]);
     Ok(())
 }
 

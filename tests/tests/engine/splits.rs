@@ -113,6 +113,27 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
 }
 
 #[test]
+fn literals_and_variables_in_pieces() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let numbers = data::uniform("numbers", 900 * 12);
+    let mut g = GraphBuilder::new("state");
+    let state = g.variable("state", &[900, 12], DType::F32);
+    let literal = g.literal(&[900, 12], &numbers)?;
+    let next = g.add(state, literal)?;
+    g.assign(state, next)?;
+    let doubled = g.add(literal, literal)?;
+    g.output("doubled", doubled);
+    let mut session = Session::with_profile(gpu, small(gpu));
+    let plan = session.load(&g.finish(), &HashMap::new())?;
+    session.run(plan, &[])?;
+    let outputs = session.run(plan, &[])?;
+    let twice: Vec<f32> = numbers.iter().map(|number| number + number).collect();
+    assert_eq!(session.read_variable("state")?.as_f32()?, twice);
+    assert_eq!(outputs["doubled"].as_f32()?, twice);
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_split_says_so() -> Result<(), EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(()) };
     let mut g = GraphBuilder::new("columns");

@@ -7,9 +7,14 @@ use kiln_tests::{data, device};
 #[test]
 fn rows_by_id() {
     let Some(gpu) = device::gpu() else { return };
-    for (count, width, ids_shape) in
-        [(1, 1, &[1][..]), (7, 63, &[5]), (101, 64, &[3, 4]), (13, 65, &[2, 1, 3]), (1009, 3, &[67])]
-    {
+    for (count, width, ids_shape) in [
+        (1, 1, &[1][..]),
+        (9, 11, &[]),
+        (7, 63, &[5]),
+        (101, 64, &[3, 4]),
+        (13, 65, &[2, 1, 3]),
+        (1009, 3, &[67]),
+    ] {
         let ids = data::indices("ids", ids_shape.iter().product(), count);
         let operands = [seeded("table", &[count, width]), u32_tensor(ids_shape, ids.clone())];
         let expected = kiln_reference::embedding(&array(&operands[0]), ids_shape, &ids);

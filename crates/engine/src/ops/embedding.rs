@@ -24,7 +24,9 @@ impl OpRules for Embedding {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         for block in lowering.blocks() {
-            let index = lowering.rowwise(1, &block)?;
+            // A single id has no rows to follow: its output is one row of the table.
+            let single = lowering.input(1).desc.rank() == 0;
+            let index = if single { lowering.whole(1)? } else { lowering.rowwise(1, &block)? };
             let indices = block.elements / lowering.input(0).desc.last() as u32;
             index_select::select_rows(lowering, &block, index, indices)?;
         }

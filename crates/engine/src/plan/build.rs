@@ -65,6 +65,15 @@ impl Plan {
         let mut events: Vec<Event> = drafts.into_iter().map(Event::Dispatch).collect();
         for &(variable, value) in graph.assigns() {
             let (to, from) = (&places[variable.index()], &places[value.index()]);
+            if !to.iter().map(|piece| &piece.rows).eq(from.iter().map(|piece| &piece.rows)) {
+                return Err(EngineError::CannotSplit {
+                    op: "assign",
+                    path: graph.name().to_owned(),
+                    desc: graph.desc(variable).clone(),
+                    limit: piece_limit(profile),
+                    why: "the new value is cut in other places",
+                });
+            }
             events.extend(
                 to.iter().zip(from).map(|(to, from)| Event::Copy { from: from.storage, to: to.storage }),
             );

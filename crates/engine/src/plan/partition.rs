@@ -16,15 +16,19 @@ const ROW_QUANTUM: usize = 64;
 
 /// The rows of each piece of every value.
 ///
-/// A constant is cut by its own size. Values that are computed are cut alike wherever they have the same number of
+/// Constants and variables are cut by their own size. Values that are computed are cut alike wherever they have the same number of
 /// rows, so that ops can work piece by piece: the widest of them decides.
 pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Vec<Range<usize>>>> {
     let limit = piece_limit(profile);
-    let constant = graph.constant_values();
+    // What outlives a plan is cut by its own size alone, so that all plans find it in the same pieces.
+    let mut own = graph.constant_values();
+    for (own, info) in own.iter_mut().zip(graph.values()) {
+        *own |= matches!(info.origin, Origin::Variable(_));
+    }
     let row_bytes = |desc: &TensorDesc| (desc.row_elements() * DType::BYTES) as u64;
 
     let mut widest: HashMap<usize, u64> = HashMap::new();
-    for (info, _) in graph.values().iter().zip(&constant).filter(|(_, constant)| !**constant) {
+    for (info, _) in graph.values().iter().zip(&own).filter(|(_, own)| !**own) {
         if info.desc.bytes() > limit {
             let widest = widest.entry(info.desc.rows()).or_default();
             *widest = row_bytes(&info.desc).max(*widest);
@@ -34,7 +38,7 @@ pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Ve
     let mut pieces = vec![];
     for (index, info) in graph.values().iter().enumerate() {
         let rows = info.desc.rows();
-        let widest = match constant[index] {
+        let widest = match own[index] {
             true => (info.desc.bytes() > limit).then(|| row_bytes(&info.desc)),
             false => widest.get(&rows).copied(),
         };

@@ -19,6 +19,12 @@ impl Stored {
     fn bytes(&self) -> u64 {
         (self.elements * DType::BYTES) as u64
     }
+
+    /// The elements of the whole tensor that it holds.
+    fn range(&self) -> Range<usize> {
+        let row = self.elements / self.rows.len().max(1);
+        self.rows.start * row..self.rows.end * row
+    }
 }
 
 /// A step whose operands are storages.
@@ -82,7 +88,8 @@ impl<'a> Lifetimes<'a> {
                 Home::Own { kind: SlotKind::Constant { name: name.clone(), rows }, load: false }
             }
             (Origin::Literal(bits), Constants::Resident) => {
-                Home::Own { kind: SlotKind::Literal(bits.clone()), load: false }
+                let bits = bits[self.stored[storage.0 as usize].range()].to_vec();
+                Home::Own { kind: SlotKind::Literal(bits), load: false }
             }
             (Origin::Variable(name), _) => {
                 Home::Own { kind: SlotKind::Variable { name: name.clone(), rows }, load: false }
@@ -151,19 +158,13 @@ impl<'a> Lifetimes<'a> {
         };
         self.slot_of[index] = Some(slot);
         if load {
-            let Stored { value, rows, elements } = &self.stored[index];
-            let row = elements / rows.len().max(1);
+            let (value, elements) = (self.stored[index].value, self.stored[index].range());
             let source = match &self.graph.values()[value.index()].origin {
-                Origin::Literal(bits) => LoadSource::Literal(bits.clone()),
+                Origin::Literal(bits) => LoadSource::Literal(bits[elements.clone()].to_vec()),
                 Origin::Constant(name) => LoadSource::Weight(name.clone()),
                 _ => return,
             };
-            steps.push(Step::Load {
-                value: *value,
-                slot,
-                source,
-                elements: rows.start * row..rows.end * row,
-            });
+            steps.push(Step::Load { value, slot, source, elements });
         }
     }
 

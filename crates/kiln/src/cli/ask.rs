@@ -16,7 +16,7 @@ use super::context::Context;
 use super::documents::{FilterArgs, SplitArgs, index_cache, index_progress, place};
 use super::encoder::EncoderArgs;
 use super::error::CliError;
-use super::output::Output;
+use super::output::{Output, OutputArgs};
 use super::table::write_table;
 
 /// Answer a question about documents, with the pages that the answer stands on
@@ -64,6 +64,9 @@ pub(crate) struct AskArgs {
 
     #[command(flatten)]
     encoder: EncoderArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Serialize)]
@@ -90,6 +93,7 @@ impl AskArgs {
         if let Some(file) = &self.history {
             history::read(file)?;
         }
+        let mut output = self.output.open()?;
         let (gpu, mut encoder) = self.encoder.load(context)?;
         let mut index = match &self.store {
             None => cached(&paths, &options, &mut encoder, &gpu, context)?,
@@ -105,7 +109,6 @@ impl AskArgs {
             history::append(file, &answer)?;
         }
         let adapter = &gpu.profile().name;
-        let mut output = Output::stdout();
         if self.json {
             output.json(&Report { answer: &answer, adapter })?;
         } else {

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::documents::{FilterArgs, place};
 use super::encoder::EncoderArgs;
 use super::error::CliError;
-use super::output::Output;
+use super::output::OutputArgs;
 
 /// Find the passages of a store that are closest to a query
 #[derive(Debug, Args)]
@@ -41,6 +41,9 @@ pub(crate) struct SearchArgs {
 
     #[command(flatten)]
     encoder: EncoderArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Serialize)]
@@ -53,13 +56,13 @@ struct Row<'a> {
 impl SearchArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         retrieve::check(&self.query, self.contexts)?;
+        let mut output = self.output.open()?;
         let (gpu, mut encoder) = self.encoder.load(context)?;
         let mut index = Index::open(&self.store, Box::new(GpuSimilarity::new(&gpu)))?;
         index.check_model(&encoder)?;
         context.announce(&gpu);
         let filter = self.filter.filter();
         let found = retrieve::retrieve(&mut index, &mut encoder, &self.query, self.contexts, &filter)?;
-        let mut output = Output::stdout();
         if self.json {
             let rows = found.hits.iter().map(|hit| Row { chunk: hit.chunk.view(), distance: hit.distance });
             output.json_rows(rows)?;
