@@ -42,21 +42,19 @@ pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Ve
             true => (info.desc.bytes() > limit).then(|| row_bytes(&info.desc)),
             false => widest.get(&rows).copied(),
         };
-        let Some(widest) = widest else {
-            pieces.push(Vec::from([0..rows]));
-            continue;
-        };
-        let fitting = (limit / widest) as usize;
-        if fitting == 0 {
+        // Everything in one piece, or as many rows of the widest as fit.
+        let step = widest.map_or(rows, |widest| {
+            let fitting = (limit / widest) as usize;
+            if fitting < ROW_QUANTUM { fitting } else { fitting / ROW_QUANTUM * ROW_QUANTUM }
+        });
+        if step == 0 {
             return Err(EngineError::RowTooLarge {
                 path: name(graph, Value(index as u32)),
                 desc: info.desc.clone(),
-                row_bytes: widest,
+                row_bytes: widest.unwrap_or_default(),
                 limit,
             });
         }
-        let step =
-            fitting.checked_div(ROW_QUANTUM).filter(|&whole| whole > 0).map_or(fitting, |n| n * ROW_QUANTUM);
         pieces.push((0..rows).step_by(step).map(|start| start..(start + step).min(rows)).collect());
     }
     Ok(pieces)
