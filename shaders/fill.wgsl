@@ -3,7 +3,7 @@
 //! output[i] = value, for i < count
 //!
 //! One invocation makes one element, a workgroup THREADS of them. Used by the start-up probe, whose answer must be
-//! known beforehand, and to initialise buffers.
+//! known beforehand.
 //!
 //! uses: grid
 //! variants:

@@ -55,7 +55,7 @@ fn main(
     // Bounds that depend on the invocation, where params alone would do: see matmul_register.
     let depth = select(0u, params.depth, col < params.cols);
     let bias_end = params.cols * (params.flags & 1u);
-    let residual_end = params.cols * (params.flags / 2u & 1u);
+    let residual_end = params.cols * ((params.flags / 2u) & 1u);
     if (b >= params.batch || col >= params.cols) {
         return;
     }

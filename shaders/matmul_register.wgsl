@@ -118,7 +118,7 @@ fn main(
     let col_end = min(col_first + 16u, min(params.col_start + params.panels * 8u, params.cols));
     let row_end = min(row_first + ROWS, params.rows);
     let bias_end = params.cols * (params.flags & 1u);
-    let residual_end = params.cols * (params.flags / 2u & 1u);
+    let residual_end = params.cols * ((params.flags / 2u) & 1u);
     for (var row = row_first; row < row_end; row++) {
         let r = row % ROWS;
         var sums = sum[0];

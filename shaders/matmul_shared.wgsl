@@ -64,7 +64,7 @@ fn put(b: u32, row: u32, piece_col: u32, sum: vec4<f32>) {
             }
             x = activate(ACTIVATION, x);
             let at = (b * params.rows + row) * params.output_cols + col;
-            if (col < params.cols * (params.flags / 2u & 1u)) {
+            if (col < params.cols * ((params.flags / 2u) & 1u)) {
                 x += residual[at];
             }
             output[at] = x;

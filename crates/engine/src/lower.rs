@@ -46,14 +46,15 @@ impl Placed<'_> {
     }
 }
 
-/// One piece of the output: most ops are lowered once for each.
+/// Rows of the output that lie in one piece, as do those of every input cut along the same rows: most ops are lowered
+/// once for each.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     /// Rows of the first dimension.
     pub(crate) rows: Range<usize>,
-    /// Elements of the piece.
+    /// Elements of these rows.
     pub(crate) elements: u32,
-    /// Where it is written.
+    /// Where they are written.
     pub(crate) output: Bound,
 }
 
@@ -83,31 +84,41 @@ impl<'a> Lowering<'a> {
         self.inputs[index]
     }
 
-    /// The pieces of the output.
-    pub(crate) fn blocks(&self) -> Vec<Block> {
+    /// The blocks of the output, cut wherever it or an input with as many rows is cut.
+    pub(crate) fn blocks(&self) -> Result<Vec<Block>> {
         let output = self.output;
-        let row_elements = output.desc.row_elements();
-        output
-            .pieces
-            .iter()
-            .map(|piece| Block {
-                rows: piece.rows.clone(),
-                elements: (piece.rows.len() * row_elements) as u32,
-                output: output.bound(piece),
-            })
-            .collect()
+        let alike = |placed: &&Placed<'a>| placed.desc.rows() == output.desc.rows();
+        let mut ends: Vec<usize> = std::iter::once(&output)
+            .chain(self.inputs.iter().filter(alike))
+            .flat_map(|placed| placed.pieces.iter().map(|piece| piece.rows.end))
+            .collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let mut start = 0;
+        let mut blocks = vec![];
+        for end in ends {
+            let rows = start..end;
+            start = end;
+            blocks.push(Block {
+                elements: (rows.len() * output.desc.row_elements()) as u32,
+                output: self.part(output, &rows)?,
+                rows,
+            });
+        }
+        Ok(blocks)
     }
 
-    /// The pieces of the output of an op that works along `dim`: one piece where
-    /// that is the dimension along which tensors are split.
+    /// The blocks of an op that works along `dim`: where that is the dimension along which tensors are cut, everything
+    /// must lie in one piece.
     pub(crate) fn row_blocks(&self, dim: usize) -> Result<Vec<Block>> {
         if dim == 0 {
             self.whole_output()?;
+            (0..self.inputs.len()).try_for_each(|index| self.whole(index).map(drop))?;
         }
-        Ok(self.blocks())
+        self.blocks()
     }
 
-    /// Shape of one piece of the output.
+    /// Shape of one block of the output.
     pub(crate) fn block_shape(&self, block: &Block) -> Vec<usize> {
         let mut shape = self.output.desc.shape.clone();
         if let Some(first) = shape.first_mut() {
@@ -135,21 +146,35 @@ impl<'a> Lowering<'a> {
 
     /// The rows of an input that belong to a block, where row `i` of the output needs row `i` of the input.
     pub(crate) fn rowwise(&self, index: usize, block: &Block) -> Result<Bound> {
-        let placed = self.input(index);
-        if let Some(piece) = placed.pieces.iter().find(|piece| piece.rows == block.rows) {
-            return Ok(placed.bound(piece));
+        self.part(self.input(index), &block.rows)
+    }
+
+    /// Rows of a value, which must lie in one piece and start where the device can bind.
+    fn part(&self, placed: Placed<'_>, rows: &Range<usize>) -> Result<Bound> {
+        let holds = |piece: &&Piece| piece.rows.start <= rows.start && rows.end <= piece.rows.end;
+        let Some(piece) = placed.pieces.iter().find(holds) else {
+            return Err(self.cannot_split(placed.desc, "its parts do not match those of the output"));
+        };
+        let offset = (rows.start - piece.rows.start) as u64 * placed.row_bytes();
+        let bytes = rows.len() as u64 * placed.row_bytes();
+        self.aligned(placed.desc, Bound { storage: piece.storage, offset, bytes })
+    }
+
+    /// What is left of an input from the element that a block starts with, where the block's rows are the input's last
+    /// dimension: a transposed matrix.
+    pub(crate) fn columns_from(&self, index: usize, block: &Block) -> Result<Bound> {
+        let whole = self.whole(index)?;
+        let offset = (block.rows.start * DType::BYTES) as u64;
+        let bytes = whole.bytes - offset;
+        self.aligned(self.input(index).desc, Bound { offset, bytes, ..whole })
+    }
+
+    fn aligned(&self, desc: &TensorDesc, bound: Bound) -> Result<Bound> {
+        if bound.offset.is_multiple_of(u64::from(self.profile.limits.storage_alignment)) {
+            Ok(bound)
+        } else {
+            Err(self.cannot_split(desc, "its parts would start where the device cannot bind"))
         }
-        // A wider neighbour may be split more finely: bind the part of the piece, if the device can start there.
-        let inside =
-            |piece: &&Piece| piece.rows.start <= block.rows.start && block.rows.end <= piece.rows.end;
-        if let Some(piece) = placed.pieces.iter().find(inside) {
-            let offset = (block.rows.start - piece.rows.start) as u64 * placed.row_bytes();
-            if offset.is_multiple_of(u64::from(self.profile.limits.storage_alignment)) {
-                let bytes = block.rows.len() as u64 * placed.row_bytes();
-                return Ok(Bound { storage: piece.storage, offset, bytes });
-            }
-        }
-        Err(self.cannot_split(placed.desc, "its parts do not match those of the output"))
     }
 
     /// An input that is broadcast to the output: by rows where it has the output's rows, else whole.
@@ -218,7 +243,7 @@ impl<'a> Lowering<'a> {
 
 /// The largest piece of a tensor that one binding can show. Kernels index with u32 and multiply with room to spare.
 pub(crate) fn piece_limit(profile: &DeviceProfile) -> u64 {
-    profile.limits.max_binding.min(profile.limits.max_buffer).min(1 << 31)
+    profile.limits.max_tensor().min(1 << 31)
 }
 
 /// Spreads a count over two dimensions of at most `max`, with as few surplus groups as possible.

@@ -91,14 +91,12 @@ pub enum Step {
         /// Elements of the tensor, row-major.
         elements: Range<usize>,
     },
-    /// Copies a whole piece: the new value of a variable.
+    /// Copies rows of the new value of a variable over it.
     Copy {
-        /// Source and target slot.
-        slots: [SlotId; 2],
-        /// The value that is copied, and the variable.
-        values: [Value; 2],
-        /// Number of bytes.
-        bytes: u64,
+        /// What is copied.
+        from: Binding,
+        /// Where it goes, of the same size.
+        to: Binding,
     },
 }
 

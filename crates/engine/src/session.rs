@@ -13,11 +13,12 @@ use kiln_gpu::{Buffer, Command, DeviceProfile, Gpu, Recording};
 use crate::compile::compile;
 use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Origin};
-use crate::plan::{Constants, Dispatch, Plan, Port, Slot, SlotKind, Step};
-use crate::tensor::{Tensor, TensorDesc};
+use crate::passes::drop_dead;
+use crate::plan::{Binding, Constants, Dispatch, Plan, Port, Slot, SlotKind, Step};
+use crate::tensor::Tensor;
 use crate::weights::WeightSource;
 use pool::Pool;
-use resident::Resident;
+use resident::{Resident, VariablePiece};
 
 /// Names a plan of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,18 +128,26 @@ impl Session {
     /// # Errors
     /// [`EngineError`] for a malformed graph, a missing or misshapen weight, or a device failure.
     pub fn load(&mut self, graph: &Graph, weights: &dyn WeightSource) -> Result<PlanId> {
-        check_weights(graph, weights)?;
-        let hoisted = compile(graph, &self.profile)?;
+        graph.check()?;
+        let graph = drop_dead(graph)?;
+        check_weights(&graph, weights)?;
+        let hoisted = compile(&graph, &self.profile)?;
         let plan = Plan::build(&hoisted.main, &self.profile, Constants::Resident)?;
+        self.resident.check_variables(&plan)?;
         self.prepare(&hoisted.prepare, weights)?;
-        let buffers = self.buffers(&plan, weights)?;
+        let (buffers, variables) = self.buffers(&plan, weights)?;
         let recording = record(&self.gpu, &plan.name, plan.steps.iter(), &buffers)?;
         log::debug!("{}: {} steps, {} slots", plan.name, plan.steps.len(), plan.slots.len());
+        // Nothing can fail any more: a refused plan leaves no variable behind.
+        self.resident.adopt(&plan, variables);
         self.plans.push(Loaded { plan, buffers, recording });
         Ok(PlanId(self.plans.len() - 1))
     }
 
     /// The plan behind an id.
+    ///
+    /// # Panics
+    /// For an id of another session.
     pub fn plan(&self, id: PlanId) -> &Plan {
         &self.plans[id.0].plan
     }
@@ -147,6 +156,9 @@ impl Session {
     ///
     /// # Errors
     /// [`EngineError::Input`] for a missing, unknown or misshapen input; [`EngineError::Gpu`] for a device failure.
+    ///
+    /// # Panics
+    /// For an id of another session.
     pub fn run(&mut self, id: PlanId, inputs: &[(&str, &Tensor)]) -> Result<Outputs> {
         let loaded = &self.plans[id.0];
         loaded.write_inputs(&self.gpu, inputs)?;
@@ -154,11 +166,14 @@ impl Session {
         loaded.read_outputs(&self.gpu)
     }
 
-    /// Runs a plan once more on the inputs of its last run and waits for the device, without reading outputs back:
-    /// what a benchmark measures.
+    /// Runs the kernels of a plan and waits for the device, without writing inputs or reading outputs. They work on
+    /// whatever lies in memory, since a run reuses its inputs' place: for benchmarks, which want the time alone.
     ///
     /// # Errors
     /// [`EngineError::Gpu`] for a device failure.
+    ///
+    /// # Panics
+    /// For an id of another session.
     pub fn rerun(&mut self, id: PlanId) -> Result<()> {
         self.gpu.submit(&self.plans[id.0].recording)?;
         Ok(self.gpu.wait()?)
@@ -168,6 +183,9 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`Session::run`], and [`EngineError::Gpu`] where the device has no timestamps.
+    ///
+    /// # Panics
+    /// For an id of another session.
     pub fn time(&mut self, id: PlanId, inputs: &[(&str, &Tensor)]) -> Result<Vec<StepTime>> {
         let loaded = &self.plans[id.0];
         loaded.write_inputs(&self.gpu, inputs)?;
@@ -190,7 +208,7 @@ impl Session {
     /// [`EngineError::Variable`] where no plan declares it so.
     pub fn write_variable(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         for (buffer, bytes) in self.resident.variable(name, Some(tensor.desc()))?.0 {
-            self.gpu.write(&buffer, 0, &tensor.bytes()[bytes])?;
+            self.gpu.write(buffer, 0, &tensor.bytes()[bytes])?;
         }
         Ok(())
     }
@@ -201,27 +219,41 @@ impl Session {
     /// [`EngineError::Variable`] where no plan declares it.
     pub fn read_variable(&self, name: &str) -> Result<Tensor> {
         let (pieces, desc) = self.resident.variable(name, None)?;
-        let parts: Vec<_> = pieces.iter().map(|(buffer, bytes)| (buffer, 0..bytes.len() as u64)).collect();
-        Ok(Tensor::from_bytes(desc, &self.gpu.read(&parts)?.concat()))
+        let parts: Vec<_> =
+            pieces.into_iter().map(|(buffer, bytes)| (buffer, 0..bytes.len() as u64)).collect();
+        Ok(Tensor::from_bytes(desc.clone(), &self.gpu.read(&parts)?.concat()))
     }
 
-    /// A buffer for each slot of a plan.
-    fn buffers(&mut self, plan: &Plan, weights: &dyn WeightSource) -> Result<Vec<Buffer>> {
+    /// A buffer for each slot of a plan, and those among them that are new variables.
+    fn buffers(
+        &mut self,
+        plan: &Plan,
+        weights: &dyn WeightSource,
+    ) -> Result<(Vec<Buffer>, Vec<VariablePiece>)> {
         let pooled = plan.slots.iter().filter(|slot| slot.kind == SlotKind::Pooled).map(|slot| slot.bytes);
         let mut pooled = self.pool.take(&self.gpu, pooled.collect())?.into_iter();
+        let mut variables = vec![];
         let mut buffers = vec![];
         for slot in &plan.slots {
-            let buffer = match &slot.kind {
+            let shared = match &slot.kind {
                 SlotKind::Pooled => pooled.next(),
+                SlotKind::Variable { name, rows } => self.resident.piece(name, rows),
                 _ => None,
             };
-            buffers.push(match buffer {
+            let buffer = match shared {
                 Some(buffer) => buffer,
                 None => self.resident.buffer(&self.gpu, slot, weights)?,
-            });
+            };
+            if let SlotKind::Variable { name, rows } = &slot.kind {
+                variables.push(VariablePiece {
+                    name: name.clone(),
+                    rows: rows.clone(),
+                    buffer: buffer.clone(),
+                });
+            }
+            buffers.push(buffer);
         }
-        self.resident.declare_variables(plan)?;
-        Ok(buffers)
+        Ok((buffers, variables))
     }
 }
 
@@ -278,18 +310,16 @@ fn record<'a>(
     steps: impl Iterator<Item = &'a Step>,
     buffers: &'a [Buffer],
 ) -> Result<Recording> {
-    let slice = |slot: crate::plan::SlotId, offset, bytes| kiln_gpu::BufferSlice {
-        buffer: &buffers[slot.index()],
-        offset,
-        bytes,
+    let slice = |binding: &Binding| kiln_gpu::BufferSlice {
+        buffer: &buffers[binding.slot.index()],
+        offset: binding.offset,
+        bytes: binding.bytes,
     };
     let steps: Vec<&Step> = steps.collect();
     let bindings: Vec<Vec<_>> = steps
         .iter()
         .map(|step| match step {
-            Step::Dispatch(dispatch) => {
-                dispatch.bindings.iter().map(|b| slice(b.slot, b.offset, b.bytes)).collect()
-            }
+            Step::Dispatch(dispatch) => dispatch.bindings.iter().map(slice).collect(),
             _ => vec![],
         })
         .collect();
@@ -307,9 +337,7 @@ fn record<'a>(
                     workgroups: *workgroups,
                 }))
             }
-            Step::Copy { slots: [from, to], bytes, .. } => {
-                Some(Command::Copy { from: slice(*from, 0, *bytes), to: slice(*to, 0, *bytes) })
-            }
+            Step::Copy { from, to } => Some(Command::Copy { from: slice(from), to: slice(to) }),
             Step::Load { .. } => None,
         })
         .collect();
@@ -330,7 +358,7 @@ fn check_weights(graph: &Graph, weights: &dyn WeightSource) -> Result<()> {
     Ok(())
 }
 
-/// The size and label of a slot's buffer.
+/// A new buffer for a slot.
 fn create(gpu: &Gpu, slot: &Slot) -> Result<Buffer> {
     let label = match &slot.kind {
         SlotKind::Constant { name, .. } | SlotKind::Variable { name, .. } => name.as_str(),
@@ -341,5 +369,8 @@ fn create(gpu: &Gpu, slot: &Slot) -> Result<Buffer> {
     Ok(gpu.create_buffer(label, slot.bytes)?)
 }
 
-/// Declared here for `resident`, which keeps it beside the buffers.
-type VariablePieces = (Vec<(Buffer, std::ops::Range<usize>)>, TensorDesc);
+/// A session may move to another thread.
+const _: fn() = || {
+    fn send<T: Send>() {}
+    send::<Session>();
+};

@@ -55,14 +55,14 @@ impl TensorDesc {
         self.shape.len()
     }
 
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` for a shape that no memory holds, which every graph refuses.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))
     }
 
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        (self.elements() * DType::BYTES) as u64
+        (self.elements() as u64).saturating_mul(DType::BYTES as u64)
     }
 
     /// Extent of the first dimension, along which large tensors are split; 1 for a scalar.
@@ -72,7 +72,7 @@ impl TensorDesc {
 
     /// Elements of one index of the first dimension.
     pub fn row_elements(&self) -> usize {
-        self.shape.iter().skip(1).product()
+        self.shape.iter().skip(1).fold(1, |product: usize, &extent| product.saturating_mul(extent))
     }
 
     /// Extent of the last dimension; 1 for a scalar.

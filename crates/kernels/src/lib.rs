@@ -70,7 +70,7 @@ impl Hash for Kernel {
     }
 }
 
-/// `matmul_register/r8c8`.
+/// `matmul_register/tall`.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.name, self.variant)

@@ -95,6 +95,62 @@ fn plans_share_weights_by_name() -> Result<(), EngineError> {
     Ok(())
 }
 
+/// The same name with another shape is another tensor, also where it is packed at load.
+#[test]
+fn a_name_with_another_shape_is_another_weight() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let run = |session: &mut Session, depth: usize| -> Result<Vec<f32>, EngineError> {
+        let mut g = GraphBuilder::new("linear");
+        let x = g.input("x", &[6, depth], DType::F32);
+        let w = g.constant("w", &[4, depth]);
+        let y = g.linear(x, w, None)?;
+        g.output("y", y);
+        let weights =
+            HashMap::from([("w".to_owned(), Tensor::f32([4, depth], data::uniform("w", 4 * depth))?)]);
+        let plan = session.load(&g.finish(), &weights)?;
+        let x = Tensor::f32([6, depth], data::uniform("x", 6 * depth))?;
+        session.run(plan, &[("x", &x)])?.take("y").expect("y is an output").into_f32()
+    };
+    let mut shared = Session::new(gpu);
+    run(&mut shared, 5)?;
+    assert_eq!(run(&mut shared, 3)?, run(&mut Session::new(gpu), 3)?);
+    Ok(())
+}
+
+#[test]
+fn a_refused_plan_leaves_no_variable_behind() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let graph = |width: usize| -> Result<_, EngineError> {
+        let mut g = GraphBuilder::new("state");
+        let state = g.variable("state", &[width], DType::F32);
+        let w = g.constant("w", &[width]);
+        let y = g.add(state, w)?;
+        g.output("y", y);
+        Ok(g.finish())
+    };
+    /// Declares a weight that cannot be read.
+    struct Broken;
+    impl WeightSource for Broken {
+        fn desc(&self, _: &str) -> Option<TensorDesc> {
+            Some(TensorDesc::f32([4]))
+        }
+
+        fn read(&self, name: &str, _: Range<usize>, _: &mut [f32]) -> Result<(), WeightError> {
+            Err(WeightError(format!("{name} is out of reach")))
+        }
+    }
+    let mut session = Session::new(gpu);
+    let error = session.load(&graph(4)?, &Broken).expect_err("the weight cannot be read");
+    assert_eq!(error.to_string(), "weight \"w\": w is out of reach");
+    assert!(session.read_variable("state").is_err(), "nothing is left of the first plan");
+    let weights = HashMap::from([("w".to_owned(), Tensor::f32([8], vec![1.0; 8])?)]);
+    session.load(&graph(8)?, &weights)?;
+    let error = session.load(&graph(4)?, &Broken).expect_err("the name has another shape");
+    assert_eq!(error.to_string(), "variable \"state\": expected f32[8], got f32[4]");
+    assert_eq!(session.read_variable("state")?.as_f32()?, [0.0; 8]);
+    Ok(())
+}
+
 #[test]
 fn missing_and_misshapen_weights_are_named() -> Result<(), EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(()) };

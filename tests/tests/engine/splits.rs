@@ -20,7 +20,7 @@ fn tensor(name: &'static str, shape: &[usize]) -> Result<(&'static str, Tensor),
     Ok((name, Tensor::f32(shape, data::uniform(name, shape.iter().product()))?))
 }
 
-/// Runs a graph whole and in pieces and compares bit by bit; gives the number of pieces of the output.
+/// Runs a graph whole and in pieces and compares bit by bit; gives the most pieces of an input or the output.
 fn same(graph: &Graph, inputs: &Inputs, weights: &Weights) -> Result<usize, EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(2) };
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
@@ -31,7 +31,8 @@ fn same(graph: &Graph, inputs: &Inputs, weights: &Weights) -> Result<usize, Engi
     let plan = split.load(graph, weights)?;
     let got = split.run(plan, &inputs)?;
     assert_eq!(got["y"], expected["y"], "{}", split.plan(plan));
-    Ok(split.plan(plan).outputs[0].pieces.len())
+    let plan = split.plan(plan);
+    Ok(plan.inputs.iter().chain(&plan.outputs).map(|port| port.pieces.len()).max().unwrap_or(0))
 }
 
 #[test]
@@ -112,6 +113,48 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
     Ok(())
 }
 
+/// Small tensors beside a wide one of as many rows, which is cut: what moves or makes the rows must follow the cuts.
+#[test]
+fn rows_that_are_made_follow_a_wide_neighbour() -> Result<(), EngineError> {
+    let table: &[(&str, &[usize], Apply)] = &[
+        ("permute", &[4, 900], |g, x| g.permute(x, &[1, 0])),
+        ("sum of rows", &[2, 900, 1], |g, x| g.sum(x, &[0], false)),
+        ("slice of rows", &[950, 3], |g, x| g.slice(x, 0, 20, 920)),
+        ("concat of rows", &[450, 2], |g, x| g.concat(&[x, x], 0)),
+        ("reshape", &[9, 100], |g, x| g.reshape(x, &[900, 1])),
+        ("softmax of rows", &[900, 2], |g, x| g.softmax(x, None, 0)),
+        ("matmul_tn", &[4, 900], |g, x| {
+            let right = g.input("right", &[4, 4], DType::F32);
+            g.matmul_tn(x, right)
+        }),
+        ("matmul_tn that is cut itself", &[4, 900], |g, x| {
+            let right = g.input("wide right", &[4, 12], DType::F32);
+            g.matmul_tn(x, right)
+        }),
+    ];
+    for (name, shape, apply) in table {
+        let mut g = GraphBuilder::new(name);
+        let x = g.input("x", shape, DType::F32);
+        let made = apply(&mut g, x)?;
+        let width = g.desc(made).last();
+        let wide = g.input("wide", &[900, 12], DType::F32);
+        let beside = g.concat(&[made, wide], 1)?;
+        let y = g.slice(beside, 1, 0, width + 12)?;
+        g.output("y", y);
+        let graph = g.finish();
+        let known = vec![
+            tensor("x", shape)?,
+            tensor("wide", &[900, 12])?,
+            tensor("right", &[4, 4])?,
+            tensor("wide right", &[4, 12])?,
+        ];
+        let inputs = known.into_iter().filter(|(name, _)| graph.inputs().any(|(known, _)| known == *name));
+        let pieces = same(&graph, &inputs.collect(), &HashMap::new())?;
+        assert!(pieces > 1, "{name} is not split at all");
+    }
+    Ok(())
+}
+
 #[test]
 fn literals_and_variables_in_pieces() -> Result<(), EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(()) };
@@ -123,6 +166,10 @@ fn literals_and_variables_in_pieces() -> Result<(), EngineError> {
     g.assign(state, next)?;
     let doubled = g.add(literal, literal)?;
     g.output("doubled", doubled);
+    // Narrow, so whole, beside the wide ones.
+    let narrow = g.variable("narrow", &[900, 2], DType::F32);
+    let cut = g.slice(next, 1, 0, 2)?;
+    g.assign(narrow, cut)?;
     let mut session = Session::with_profile(gpu, small(gpu));
     let plan = session.load(&g.finish(), &HashMap::new())?;
     session.run(plan, &[])?;
@@ -130,6 +177,8 @@ fn literals_and_variables_in_pieces() -> Result<(), EngineError> {
     let twice: Vec<f32> = numbers.iter().map(|number| number + number).collect();
     assert_eq!(session.read_variable("state")?.as_f32()?, twice);
     assert_eq!(outputs["doubled"].as_f32()?, twice);
+    let narrow: Vec<f32> = twice.chunks(12).flat_map(|row| row[..2].to_vec()).collect();
+    assert_eq!(session.read_variable("narrow")?.as_f32()?, narrow);
     Ok(())
 }
 

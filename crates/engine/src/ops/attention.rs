@@ -49,7 +49,7 @@ impl OpRules for Attention {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let width = lowering.output.desc.last();
         let head_dim = width / self.heads;
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
             let q = lowering.rowwise(0, &block)?;
             let (k, v) = (lowering.whole(1)?, lowering.whole(2)?);
             let (spans, output) = (lowering.rowwise(3, &block)?, block.output);

@@ -62,7 +62,7 @@ impl OpRules for Binary {
             Binary::Maximum => 4,
             Binary::Minimum => 5,
         };
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
             let shape = lowering.block_shape(&block);
             let left = broadcast_strides(&lowering.input(0).desc.shape, &shape);
             let right = broadcast_strides(&lowering.input(1).desc.shape, &shape);

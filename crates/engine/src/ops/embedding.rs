@@ -23,7 +23,7 @@ impl OpRules for Embedding {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
             // A single id has no rows to follow: its output is one row of the table.
             let single = lowering.input(1).desc.rank() == 0;
             let index = if single { lowering.whole(1)? } else { lowering.rowwise(1, &block)? };

@@ -29,7 +29,7 @@ impl OpRules for IndexSelect {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
             if self.dim == 0 {
                 let index = lowering.rowwise(1, &block)?;
                 select_rows(lowering, &block, index, block.rows.len() as u32)?;

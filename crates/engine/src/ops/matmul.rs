@@ -193,7 +193,7 @@ impl OpRules for Matmul {
             mismatch,
         })?;
         let kernel = select::matmul(lowering.profile, self, &geometry);
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
             // A split right side gives the output's columns in turns: one dispatch a piece.
             let split = !geometry.rhs_batched && rhs.pieces.len() > 1;
             if split && self.rhs == RhsLayout::RowMajor {
@@ -218,14 +218,19 @@ impl Matmul {
         // With the same right side for all, a batch is more rows, unless the left side lies the other way round.
         let merge = !(geometry.rhs_batched || self.transpose_lhs && geometry.lhs_batched);
         let (batch, rows) = if merge { (1, output_rows) } else { (output_rows / rows, rows) };
-        let [row_stride, k_stride] = if self.transpose_lhs { [1, rows] } else { [depth, 1] };
+        let [row_stride, k_stride] = if self.transpose_lhs { [1, geometry.rows as u32] } else { [depth, 1] };
         let lhs_batch = if geometry.lhs_batched && !merge { rows * depth } else { 0 };
         let panels = geometry.cols.div_ceil(PANEL) as u32;
-        let (rhs_matrix, rhs_k, rhs_col) = match self.rhs {
-            RhsLayout::RowMajor => (depth * cols, cols, 1),
-            RhsLayout::Transposed => (depth * cols, 1, depth),
+        let (rhs_k, rhs_col) = match self.rhs {
+            RhsLayout::RowMajor => (cols, 1),
+            RhsLayout::Transposed => (1, depth),
+            RhsLayout::Panels { .. } => (0, 0),
+        };
+        let rhs_batch = match (geometry.rhs_batched, self.rhs) {
+            (false, _) => 0,
             // In vectors of four.
-            RhsLayout::Panels { .. } => (panels * depth * (PANEL as u32 / 4), 0, 0),
+            (true, RhsLayout::Panels { .. }) => panels * depth * (PANEL as u32 / 4),
+            (true, _) => depth * cols,
         };
         let width = if matches!(self.rhs, RhsLayout::Panels { .. }) { PANEL } else { 1 };
         let by_cols = !geometry.rhs_batched && self.rhs != RhsLayout::RowMajor;
@@ -241,7 +246,7 @@ impl Matmul {
             depth,
             batch,
             lhs_strides: [lhs_batch, row_stride, k_stride],
-            rhs_strides: [if geometry.rhs_batched { rhs_matrix } else { 0 }, rhs_k, rhs_col],
+            rhs_strides: [rhs_batch, rhs_k, rhs_col],
             col_start: col_start as u32,
             piece_cols: piece_cols as u32,
             output_cols: cols,
@@ -257,8 +262,11 @@ impl Matmul {
         block: &Block,
         piece: &Piece,
     ) -> Result<Sides> {
-        let by_rows = geometry.lhs_batched || (!geometry.rhs_batched && !self.transpose_lhs);
-        let lhs = if by_rows { lowering.rowwise(0, block)? } else { lowering.whole(0)? };
+        let lhs = match (geometry.lhs_batched, geometry.rhs_batched, self.transpose_lhs) {
+            (true, _, _) | (false, false, false) => lowering.rowwise(0, block)?,
+            (false, true, _) => lowering.whole(0)?,
+            (false, false, true) => lowering.columns_from(0, block)?,
+        };
         let rhs =
             if geometry.rhs_batched { lowering.rowwise(1, block)? } else { lowering.input(1).bound(piece) };
         // The flags say which of these are read; any readable buffer fills the place of one that is absent.

@@ -41,8 +41,9 @@ impl OpRules for PackPanels {
         let [k_stride, col_stride] = if self.transposed { [1, depth] } else { [cols, 1] };
         let whole = 0..cols;
         // Pieces of the input in the outer loop: each is read, used and let go before the next is loaded.
-        for piece in input.pieces {
-            for block in lowering.blocks() {
+        let pieces = if batch.is_empty() { input.pieces } else { &input.pieces[..1] };
+        for piece in pieces {
+            for block in lowering.blocks()? {
                 let by_panels = batch.is_empty();
                 let panels = if by_panels { block.rows.clone() } else { 0..cols.div_ceil(PANEL) };
                 let source = if by_panels && self.transposed { piece.rows.clone() } else { whole.clone() };
@@ -53,9 +54,7 @@ impl OpRules for PackPanels {
                 let from = match (by_panels, self.transposed) {
                     (true, true) => input.bound(piece),
                     (true, false) => lowering.whole(0)?,
-                    (false, _) if piece.rows == block.rows => input.bound(piece),
-                    (false, _) if input.pieces.len() == 1 => lowering.rowwise(0, &block)?,
-                    (false, _) => continue,
+                    (false, _) => lowering.rowwise(0, &block)?,
                 };
                 let params = matmul_pack::Params {
                     count: block.elements,

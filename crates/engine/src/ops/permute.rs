@@ -31,12 +31,17 @@ impl OpRules for Permute {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let strides = lowering.input(0).desc.strides();
         let permuted: Vec<usize> = self.dims.iter().map(|&dim| strides[dim]).collect();
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
+            // Rows that stay rows go block by block; any others start further along the input.
             let by_rows = self.dims.first() == Some(&0);
             let shape = lowering.block_shape(&block);
             StridedCopy {
                 input: if by_rows { lowering.rowwise(0, &block)? } else { lowering.whole(0)? },
-                input_offset: 0,
+                input_offset: if by_rows {
+                    0
+                } else {
+                    block.rows.start * permuted.first().copied().unwrap_or(0)
+                },
                 input_strides: &permuted,
                 output: block.output,
                 output_offset: 0,

@@ -74,8 +74,8 @@ impl OpRules for Reduce {
             Reduction::Max => 2,
             Reduction::Argmax => 3,
         };
-        for block in lowering.blocks() {
-            let by_rows = !self.dims.contains(&0);
+        let by_rows = !self.dims.contains(&0);
+        for block in lowering.row_blocks(self.dims[0])? {
             let mut shape = input.shape.clone();
             if by_rows && let Some(first) = shape.first_mut() {
                 *first = block.rows.len();

@@ -36,7 +36,7 @@ impl OpRules for Slice {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let strides = lowering.input(0).desc.strides();
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
             let shape = lowering.block_shape(&block);
             // A cut of the rows themselves starts further down; any other keeps the rows.
             let first_row = if self.dim == 0 { block.rows.start } else { 0 };

@@ -76,7 +76,7 @@ impl OpRules for Unary {
             Unary::Rsqrt => 11,
             Unary::Abs => 12,
         };
-        for block in lowering.blocks() {
+        for block in lowering.blocks()? {
             let bindings = unary::Bindings { input: lowering.rowwise(0, &block)?, output: block.output };
             let params = unary::Params { count: block.elements };
             let variant = unary::Variant::Base;

@@ -69,7 +69,7 @@ fn expressions(graph: &Graph, constant: &[bool]) -> Vec<String> {
         .values()
         .iter()
         .map(|info| match &info.origin {
-            Origin::Constant(name) => name.clone(),
+            Origin::Constant(name) => format!("{name:?}{:?}", info.desc.shape),
             Origin::Literal(bits) if bits.len() <= 8 => format!("literal{:?}{bits:x?}", info.desc.shape),
             Origin::Literal(bits) => {
                 let hasher = BuildHasherDefault::<DefaultHasher>::default();
@@ -112,7 +112,7 @@ mod tests {
         main.check()?;
         prepare.check()?;
         assert_eq!(prepare.outputs().len(), 1, "equal expressions are one:\n{prepare}");
-        assert_eq!(prepare.outputs()[0].0, "Add(a, b)");
+        assert_eq!(prepare.outputs()[0].0, r#"Add("a"[3, 4], "b"[3, 4])"#);
         assert_eq!(prepare.nodes().len(), 1);
         assert_eq!(main.nodes().len(), 4, "{main}");
         assert!(!main.to_string().contains("constant \"a\""), "originals no longer used are gone:\n{main}");

@@ -7,6 +7,7 @@ use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Node};
 use crate::ops::{Matmul, Op, PackPanels, RhsLayout};
 use crate::select;
+use crate::tensor::MAX_RANK;
 
 /// Inserts a [`PackPanels`] before each product that the register kernel shall compute. For a weight,
 /// `hoist_constants` then moves it to load time.
@@ -41,7 +42,8 @@ fn pack(
         path: node.path.clone(),
         mismatch,
     })?;
-    if !select::wants_panels(profile, &geometry, constant) {
+    // Panels have a dimension more.
+    if rhs.rank() == MAX_RANK || !select::wants_panels(profile, &geometry, constant) {
         return rewriter.keep(node);
     }
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();

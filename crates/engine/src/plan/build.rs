@@ -7,8 +7,9 @@ use super::slots::{Event, Lifetimes, Stored};
 use super::{Plan, Port};
 use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Origin, Value};
-use crate::lower::{Draft, Lowering, Piece, Placed, Storage, piece_limit};
+use crate::lower::{Bound, Draft, Lowering, Piece, Placed, Storage, piece_limit};
 use crate::ops::Op;
+use crate::tensor::DType;
 
 /// How a plan comes by the graph's constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,19 +65,22 @@ impl Plan {
         }
         let mut events: Vec<Event> = drafts.into_iter().map(Event::Dispatch).collect();
         for &(variable, value) in graph.assigns() {
-            let (to, from) = (&places[variable.index()], &places[value.index()]);
-            if !to.iter().map(|piece| &piece.rows).eq(from.iter().map(|piece| &piece.rows)) {
-                return Err(EngineError::CannotSplit {
-                    op: "assign",
-                    path: graph.name().to_owned(),
-                    desc: graph.desc(variable).clone(),
-                    limit: piece_limit(profile),
-                    why: "the new value is cut in other places",
-                });
+            // Both may be cut, in different places.
+            let row_bytes = (graph.desc(variable).row_elements() * DType::BYTES) as u64;
+            for to in &places[variable.index()] {
+                for from in &places[value.index()] {
+                    let rows = to.rows.start.max(from.rows.start)..to.rows.end.min(from.rows.end);
+                    if rows.is_empty() {
+                        continue;
+                    }
+                    let bound = |piece: &Piece| Bound {
+                        storage: piece.storage,
+                        offset: (rows.start - piece.rows.start) as u64 * row_bytes,
+                        bytes: rows.len() as u64 * row_bytes,
+                    };
+                    events.push(Event::Copy { from: bound(from), to: bound(to) });
+                }
             }
-            events.extend(
-                to.iter().zip(from).map(|(to, from)| Event::Copy { from: from.storage, to: to.storage }),
-            );
         }
         let ends: Vec<Storage> = graph
             .outputs()

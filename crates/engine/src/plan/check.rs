@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use kiln_gpu::Limits;
 use kiln_kernels::Access;
 
-use super::{Dispatch, Plan, SlotId, SlotKind, Step};
+use super::{Binding, Dispatch, Plan, SlotId, SlotKind, Step};
 use crate::error::{EngineError, Result};
 use crate::graph::Value;
 
@@ -37,16 +37,20 @@ impl Plan {
                     let bytes = (elements.len() * crate::DType::BYTES) as u64;
                     (bytes > self.slots[slot.index()].bytes).then(|| format!("loads {bytes} bytes into less"))
                 }
-                Step::Copy { slots: [from, to], values: [value, _], bytes } => {
-                    let stale = replaced.contains(from);
-                    replaced.insert(*to);
+                Step::Copy { from, to } => {
+                    let stale = replaced.contains(&from.slot);
+                    replaced.insert(to.slot);
+                    let fits = |binding: &Binding| {
+                        binding.offset + binding.bytes <= self.slots[binding.slot.index()].bytes
+                    };
                     if stale {
                         Some("copies a variable that has been replaced".to_owned())
-                    } else if !self.keeps_value(*from) && holds.get(from) != Some(value) {
-                        Some(format!("copies {value} from a slot that holds another value"))
+                    } else if !self.keeps_value(from.slot) && holds.get(&from.slot) != Some(&from.value) {
+                        Some(format!("copies {} from a slot that holds another value", from.value))
+                    } else if from.bytes != to.bytes || !fits(from) || !fits(to) {
+                        Some("copies beyond a slot".to_owned())
                     } else {
-                        let room = self.slots[from.index()].bytes.min(self.slots[to.index()].bytes);
-                        (*bytes > room).then(|| format!("copies {bytes} bytes of slots with {room}"))
+                        None
                     }
                 }
             };
@@ -60,6 +64,10 @@ impl Plan {
         }
         for port in &self.outputs {
             for (slot, _) in &port.pieces {
+                if replaced.contains(slot) {
+                    let problem = format!("output {} is a variable that has been replaced", port.name);
+                    return self.broken(self.steps.len(), "", problem);
+                }
                 if !self.keeps_value(*slot) && holds.get(slot) != Some(&port.value) {
                     let problem = format!("output {} is not in its slot at the end", port.name);
                     return self.broken(self.steps.len(), "", problem);

@@ -34,8 +34,12 @@ impl fmt::Display for Plan {
                     };
                     writeln!(f, "  load {source} {elements:?} -> {}", slot.0)?;
                 }
-                Step::Copy { slots: [from, to], bytes, .. } => {
-                    writeln!(f, "  copy {} -> {}, {bytes} bytes", from.0, to.0)?;
+                Step::Copy { from, to } => {
+                    writeln!(
+                        f,
+                        "  copy {}+{} -> {}+{}, {} bytes",
+                        from.slot.0, from.offset, to.slot.0, to.offset, from.bytes
+                    )?;
                 }
                 Step::Dispatch(dispatch) => {
                     write!(f, "  {}", dispatch.kernel)?;

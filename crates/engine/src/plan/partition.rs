@@ -8,7 +8,7 @@ use kiln_gpu::DeviceProfile;
 use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Origin, Value};
 use crate::lower::piece_limit;
-use crate::tensor::{DType, TensorDesc};
+use crate::tensor::DType;
 
 /// Pieces hold a multiple of this many rows, where more than that fit: rows of any size then start at an aligned
 /// address, and eight rows of a weight become one whole panel.
@@ -16,48 +16,53 @@ const ROW_QUANTUM: usize = 64;
 
 /// The rows of each piece of every value.
 ///
-/// Constants and variables are cut by their own size. Values that are computed are cut alike wherever they have the same number of
-/// rows, so that ops can work piece by piece: the widest of them decides.
+/// Constants and variables, which outlive a plan, are cut by their own size alone, so that all plans find them in the
+/// same pieces. Values that are computed are cut alike wherever they have the same number of rows, so that ops can work
+/// piece by piece: the widest of them decides. One that would fit is left whole if its parts start where the device can
+/// bind.
 pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Vec<Range<usize>>>> {
     let limit = piece_limit(profile);
-    // What outlives a plan is cut by its own size alone, so that all plans find it in the same pieces.
-    let mut own = graph.constant_values();
-    for (own, info) in own.iter_mut().zip(graph.values()) {
-        *own |= matches!(info.origin, Origin::Variable(_));
-    }
-    let row_bytes = |desc: &TensorDesc| (desc.row_elements() * DType::BYTES) as u64;
+    let alignment = u64::from(profile.limits.storage_alignment);
+    let row_bytes = |value: Value| (graph.desc(value).row_elements() * DType::BYTES) as u64;
+    let constant = graph.constant_values();
+    let lasting = |value: Value| {
+        constant[value.index()] || matches!(graph.values()[value.index()].origin, Origin::Variable(_))
+    };
+    let values = || (0..graph.values().len() as u32).map(Value);
 
-    let mut widest: HashMap<usize, u64> = HashMap::new();
-    for (info, _) in graph.values().iter().zip(&own).filter(|(_, own)| !**own) {
-        if info.desc.bytes() > limit {
-            let widest = widest.entry(info.desc.rows()).or_default();
-            *widest = row_bytes(&info.desc).max(*widest);
+    let mut widest: HashMap<usize, Value> = HashMap::new();
+    for value in values().filter(|&value| !lasting(value) && graph.desc(value).bytes() > limit) {
+        let widest = widest.entry(graph.desc(value).rows()).or_insert(value);
+        if row_bytes(value) > row_bytes(*widest) {
+            *widest = value;
         }
     }
 
     let mut pieces = vec![];
-    for (index, info) in graph.values().iter().enumerate() {
-        let rows = info.desc.rows();
-        let widest = match own[index] {
-            true => (info.desc.bytes() > limit).then(|| row_bytes(&info.desc)),
-            false => widest.get(&rows).copied(),
+    for value in values() {
+        let (desc, rows) = (graph.desc(value), graph.desc(value).rows());
+        let fits = desc.bytes() <= limit;
+        let decides = match (lasting(value), fits) {
+            (true, true) => None,
+            (true, false) => Some(value),
+            (false, _) => widest.get(&rows).copied(),
         };
-        // Everything in one piece, or as many rows of the widest as fit.
-        let step = widest.map_or(rows, |widest| {
-            let fitting = (limit / widest) as usize;
-            if fitting < ROW_QUANTUM { fitting } else { fitting / ROW_QUANTUM * ROW_QUANTUM }
-        });
-        if step == 0 {
-            return Err(EngineError::RowTooLarge {
-                path: name(graph, Value(index as u32)),
-                desc: info.desc.clone(),
-                row_bytes: widest.unwrap_or_default(),
-                limit,
-            });
-        }
+        let step = decides.map(|decides| step(graph, decides, row_bytes(decides), limit)).transpose()?;
+        let step = step.filter(|&step| !fits || !(step as u64 * row_bytes(value)).is_multiple_of(alignment));
+        let step = step.unwrap_or(rows);
         pieces.push((0..rows).step_by(step).map(|start| start..(start + step).min(rows)).collect());
     }
     Ok(pieces)
+}
+
+/// How many rows of a value go into a piece.
+fn step(graph: &Graph, value: Value, row_bytes: u64, limit: u64) -> Result<usize> {
+    let fitting = (limit / row_bytes) as usize;
+    if fitting == 0 {
+        let (path, desc) = (name(graph, value), graph.desc(value).clone());
+        return Err(EngineError::RowTooLarge { path, desc, row_bytes, limit });
+    }
+    Ok(if fitting < ROW_QUANTUM { fitting } else { fitting / ROW_QUANTUM * ROW_QUANTUM })
 }
 
 /// The path or name of a value, for messages.

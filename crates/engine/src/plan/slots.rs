@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use kiln_kernels::Access;
+
 use super::{Binding, Constants, Dispatch, LoadSource, Slot, SlotId, SlotKind, Step};
 use crate::graph::{Graph, Origin, Value};
-use crate::lower::{Draft, Storage};
+use crate::lower::{Bound, Draft, Storage};
 use crate::tensor::DType;
 
 /// What a storage holds.
@@ -31,14 +33,14 @@ impl Stored {
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     Dispatch(Draft),
-    Copy { from: Storage, to: Storage },
+    Copy { from: Bound, to: Bound },
 }
 
 impl Event {
     fn touched(&self) -> Vec<Storage> {
         match self {
             Event::Dispatch(draft) => draft.bindings.iter().map(|bound| bound.storage).collect(),
-            Event::Copy { from, to } => vec![*from, *to],
+            Event::Copy { from, to } => vec![from.storage, to.storage],
         }
     }
 }
@@ -133,14 +135,6 @@ impl<'a> Lifetimes<'a> {
                 self.close(storage, last_use[storage.0 as usize] == Some(index));
             }
         }
-        // What no step and no output touches still needs a place: an input that the graph ignores.
-        for index in 0..self.stored.len() {
-            if self.slot_of[index].is_none()
-                && matches!(self.graph.values()[self.stored[index].value.index()].origin, Origin::Input(_))
-            {
-                self.open(Storage(index as u32), &mut steps);
-            }
-        }
         let slot_of: Vec<SlotId> = self.slot_of.iter().map(|slot| slot.unwrap_or(SlotId(u32::MAX))).collect();
         (self.slots, steps, move |storage: Storage| slot_of[storage.0 as usize])
     }
@@ -199,25 +193,22 @@ impl<'a> Lifetimes<'a> {
     }
 
     fn step(&self, event: Event) -> Step {
-        let slot = |storage: Storage| self.slot_of[storage.0 as usize].unwrap_or(SlotId(u32::MAX));
-        let value = |storage: Storage| self.stored[storage.0 as usize].value;
+        let binding = |bound: &Bound, access| Binding {
+            slot: self.slot_of[bound.storage.0 as usize].unwrap_or(SlotId(u32::MAX)),
+            offset: bound.offset,
+            bytes: bound.bytes,
+            access,
+            value: self.stored[bound.storage.0 as usize].value,
+        };
         match event {
-            Event::Copy { from, to } => Step::Copy {
-                slots: [slot(from), slot(to)],
-                values: [value(from), value(to)],
-                bytes: self.stored[from.0 as usize].bytes(),
-            },
+            Event::Copy { from, to } => {
+                Step::Copy { from: binding(&from, Access::Read), to: binding(&to, Access::ReadWrite) }
+            }
             Event::Dispatch(draft) => {
                 let access = draft.kernel.bindings.iter().map(|binding| binding.access);
-                let bindings = draft.bindings.iter().zip(access).map(|(bound, access)| Binding {
-                    slot: slot(bound.storage),
-                    offset: bound.offset,
-                    bytes: bound.bytes,
-                    access,
-                    value: value(bound.storage),
-                });
+                let bindings = draft.bindings.iter().zip(access);
                 Step::Dispatch(Dispatch {
-                    bindings: bindings.collect(),
+                    bindings: bindings.map(|(bound, access)| binding(bound, access)).collect(),
                     path: draft.path,
                     kernel: draft.kernel,
                     overrides: draft.overrides,

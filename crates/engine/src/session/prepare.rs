@@ -41,7 +41,8 @@ impl Session {
         self.gpu.wait()?;
         for port in &plan.outputs {
             for (slot, rows) in &port.pieces {
-                self.resident.keep(&port.name, rows.clone(), buffers[slot.index()].clone());
+                let bytes = port.piece_bytes(rows).len() as u64;
+                self.resident.keep(&port.name, rows.clone(), bytes, buffers[slot.index()].clone());
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use kiln_gpu::{Buffer, Gpu};
 
-use super::{VariablePieces, create};
+use super::create;
 use crate::error::{EngineError, Result};
 use crate::plan::{Plan, Slot, SlotKind};
 use crate::tensor::{DType, TensorDesc};
@@ -14,32 +14,45 @@ use crate::weights::WeightSource;
 /// Weights are read and sent in windows of this many bytes, so that no second copy of a file gathers in memory.
 const WINDOW: usize = 8 << 20;
 
-/// Rows of a named tensor.
-type Rows = (String, Range<usize>);
+/// Rows of a tensor that the session keeps: name or expression, rows and size. The same name with another shape is
+/// another tensor.
+type Key = (String, Range<usize>, u64);
+
+/// A new buffer that holds rows of a variable.
+pub(super) struct VariablePiece {
+    pub(super) name: String,
+    pub(super) rows: Range<usize>,
+    pub(super) buffer: Buffer,
+}
+
+struct Variable {
+    desc: TensorDesc,
+    /// In order.
+    pieces: Vec<(Range<usize>, Buffer)>,
+}
 
 #[derive(Default)]
 pub(super) struct Resident {
-    constants: HashMap<Rows, Buffer>,
-    variables: HashMap<Rows, Buffer>,
-    declared: HashMap<String, TensorDesc>,
+    constants: HashMap<Key, Buffer>,
+    variables: HashMap<String, Variable>,
 }
 
 impl Resident {
-    /// Whether the session holds a constant, by its name or expression.
+    /// Whether the session holds a constant, by the expression that makes it.
     pub(super) fn holds(&self, name: &str) -> bool {
-        self.constants.keys().any(|(held, _)| held == name)
+        self.constants.keys().any(|(held, ..)| held == name)
     }
 
     /// Takes over a result of a prepare plan.
-    pub(super) fn keep(&mut self, name: &str, rows: Range<usize>, buffer: Buffer) {
-        self.constants.insert((name.to_owned(), rows), buffer);
+    pub(super) fn keep(&mut self, name: &str, rows: Range<usize>, bytes: u64, buffer: Buffer) {
+        self.constants.insert((name.to_owned(), rows, bytes), buffer);
     }
 
-    /// The buffer of a slot that is not pooled, made and filled where the session has none yet.
+    /// The buffer of a slot that is neither pooled nor a known variable, made and filled where the session has none.
     pub(super) fn buffer(&mut self, gpu: &Gpu, slot: &Slot, weights: &dyn WeightSource) -> Result<Buffer> {
         match &slot.kind {
             SlotKind::Constant { name, rows } => {
-                let key = (name.clone(), rows.clone());
+                let key = (name.clone(), rows.clone(), slot.bytes);
                 if let Some(buffer) = self.constants.get(&key) {
                     return Ok(buffer.clone());
                 }
@@ -49,32 +62,22 @@ impl Resident {
                 self.constants.insert(key, buffer.clone());
                 Ok(buffer)
             }
-            SlotKind::Variable { name, rows } => {
-                let key = (name.clone(), rows.clone());
-                if let Some(buffer) = self.variables.get(&key) {
-                    return Ok(buffer.clone());
-                }
-                let buffer = create(gpu, slot)?;
-                self.variables.insert(key, buffer.clone());
-                Ok(buffer)
-            }
             SlotKind::Literal(bits) => {
                 let buffer = create(gpu, slot)?;
                 gpu.write(&buffer, 0, bytemuck::cast_slice(bits))?;
                 Ok(buffer)
             }
-            SlotKind::Pooled | SlotKind::Kept => create(gpu, slot),
+            SlotKind::Pooled | SlotKind::Variable { .. } | SlotKind::Kept => create(gpu, slot),
         }
     }
 
-    /// Remembers the shapes of a plan's variables, and refuses a second shape for one name.
-    pub(super) fn declare_variables(&mut self, plan: &Plan) -> Result<()> {
+    /// Refuses a plan that declares a known variable with another shape.
+    pub(super) fn check_variables(&self, plan: &Plan) -> Result<()> {
         for (name, desc) in &plan.variables {
-            let declared = self.declared.entry(name.clone()).or_insert_with(|| desc.clone());
-            if declared != desc {
+            if let Some(known) = self.variables.get(name).filter(|known| known.desc != *desc) {
                 return Err(EngineError::Variable {
                     name: name.clone(),
-                    expected: declared.to_string(),
+                    expected: known.desc.to_string(),
                     got: desc.to_string(),
                 });
             }
@@ -82,30 +85,43 @@ impl Resident {
         Ok(())
     }
 
+    /// The buffer of rows of a variable that the session has.
+    pub(super) fn piece(&self, name: &str, rows: &Range<usize>) -> Option<Buffer> {
+        let pieces = &self.variables.get(name)?.pieces;
+        pieces.iter().find(|(held, _)| held == rows).map(|(_, buffer)| buffer.clone())
+    }
+
+    /// Takes over the variables that a plan was the first to declare.
+    pub(super) fn adopt(&mut self, plan: &Plan, pieces: Vec<VariablePiece>) {
+        for (name, desc) in &plan.variables {
+            self.variables.entry(name.clone()).or_insert_with(|| {
+                let own = pieces.iter().filter(|piece| piece.name == *name);
+                let mut own: Vec<_> = own.map(|piece| (piece.rows.clone(), piece.buffer.clone())).collect();
+                own.sort_by_key(|(rows, _)| rows.start);
+                Variable { desc: desc.clone(), pieces: own }
+            });
+        }
+    }
+
     /// The buffers of a variable in order, with the bytes of the whole that each holds.
-    pub(super) fn variable(&self, name: &str, desc: Option<&TensorDesc>) -> Result<VariablePieces> {
+    pub(super) fn variable(&self, name: &str, desc: Option<&TensorDesc>) -> Result<VariableParts<'_>> {
         let fail =
             |expected: String, got: String| EngineError::Variable { name: name.to_owned(), expected, got };
-        let declared = self
-            .declared
+        let variable = self
+            .variables
             .get(name)
             .ok_or_else(|| fail("a variable of a loaded plan".into(), "none".into()))?;
-        if let Some(desc) = desc.filter(|desc| *desc != declared) {
-            return Err(fail(declared.to_string(), desc.to_string()));
+        if let Some(desc) = desc.filter(|desc| **desc != variable.desc) {
+            return Err(fail(variable.desc.to_string(), desc.to_string()));
         }
-        let row = declared.row_elements() * DType::BYTES;
-        let mut pieces: Vec<(Range<usize>, &Buffer)> = self
-            .variables
-            .iter()
-            .filter(|((held, _), _)| held == name)
-            .map(|((_, rows), buffer)| (rows.clone(), buffer))
-            .collect();
-        pieces.sort_by_key(|(rows, _)| rows.start);
-        let pieces =
-            pieces.into_iter().map(|(rows, buffer)| (buffer.clone(), rows.start * row..rows.end * row));
-        Ok((pieces.collect(), declared.clone()))
+        let row = variable.desc.row_elements() * DType::BYTES;
+        let pieces = variable.pieces.iter().map(|(rows, buffer)| (buffer, rows.start * row..rows.end * row));
+        Ok((pieces.collect(), &variable.desc))
     }
 }
+
+/// Buffers of a variable with the bytes that each holds, and its description.
+type VariableParts<'a> = (Vec<(&'a Buffer, Range<usize>)>, &'a TensorDesc);
 
 /// Reads elements of a weight and sends them to the start of a buffer, window by window.
 pub(super) fn upload(
