@@ -98,6 +98,15 @@ pub enum ModelError {
         known: Vec<String>,
     },
 
+    /// A directory has no file of any model whose checksums Kiln knows.
+    #[error("{}: not a model that Kiln knows: no file has the checksum of one of {}", dir.display(), known.join(" or "))]
+    UnknownFiles {
+        /// The directory that was to be verified.
+        dir: PathBuf,
+        /// The names of the models there are.
+        known: Vec<String>,
+    },
+
     /// The model is nowhere.
     #[error("model {name} not found: tried {}; {advice}", tried.join("; "))]
     NotFound {
@@ -190,6 +199,7 @@ impl ModelError {
             | ModelError::WrongTensors { .. }
             | ModelError::Tokenizer { .. }
             | ModelError::UnknownModel { .. }
+            | ModelError::UnknownFiles { .. }
             | ModelError::NotFound { .. }
             | ModelError::Checksum { .. }
             | ModelError::Wheel { .. } => true,

@@ -98,7 +98,10 @@ impl SentenceEncoder {
         self.recipe.pooling
     }
 
-    /// Whether embeddings are of length 1.
+    /// Whether [`encode`](Self::encode) gives embeddings of length 1 (L2 norm).
+    ///
+    /// False for a model whose `modules.json` has no `Normalize` module: its embeddings are as long as the pooling
+    /// leaves them, as with the sentence-transformers library. Who needs unit vectors then divides by the length.
     pub fn is_normalized(&self) -> bool {
         self.recipe.normalize
     }

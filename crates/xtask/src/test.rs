@@ -82,7 +82,9 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool, only: &[StepName]) ->
         report.step("typos", "no word is misspelled", || checks::typos(workspace, pip));
     }
     if wanted(StepName::Clippy) {
-        report.step("clippy", "the lints (some five minutes on two cores, the first time)", || checks::clippy(workspace));
+        report.step("clippy", "the lints (some five minutes on two cores, the first time)", || {
+            checks::clippy(workspace)
+        });
     }
     if wanted(StepName::Doc) {
         report.step("doc", "the documentation builds and its links resolve", || checks::doc(workspace));

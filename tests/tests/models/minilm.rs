@@ -163,3 +163,23 @@ fn damaged_models_are_refused() {
     std::fs::write(copy.path().join("config.json"), deeper).expect("the copy should be written");
     assert!(refused().contains("encoder.layer.6.attention.output.LayerNorm.bias"), "{}", refused());
 }
+
+/// The tokenizer of a smaller model makes ids that all have a row, but not the right one.
+#[test]
+fn a_smaller_tokenizer_is_refused() {
+    let tiny = golden::path("bert_tiny/model/tokenizer.json");
+    let expected = "a tokenizer of another model: expected 30522 tokens, one for each row of the model's embedding \
+                    table, found 116";
+    let error = TextTokenizer::open(&tiny, 30522, 256).expect_err("it should be refused");
+    assert!(error.is_input_error() && error.to_string().ends_with(expected), "{error}");
+
+    let (Some(gpu), Some(dir)) = (device::gpu(), model(NAME)) else { return };
+    let copy = tempfile::tempdir().expect("there should be room for a copy");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(dir.join(file), copy.path().join(file)).expect("the file should be copied");
+    }
+    let tokenizer = copy.path().join("tokenizer.json");
+    std::fs::copy(tiny, &tokenizer).expect("the tokenizer should be copied");
+    let error = SentenceEncoder::load(gpu, copy.path()).expect_err("it should be refused");
+    assert_eq!(error.to_string(), format!("{}: {expected}", tokenizer.display()));
+}

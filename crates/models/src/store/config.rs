@@ -12,7 +12,8 @@ pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 pub struct StoreConfig {
     /// Kiln's cache directory; models lie in `models/` below it. `None` where the system names no home.
     pub cache_dir: Option<PathBuf>,
-    /// A directory of models chosen by the user (`KILN_MODELS`): one folder a model, or itself a model.
+    /// A directory of models chosen by the user (`KILN_MODELS`): models lie in it as `name` or `org/name`, or it is
+    /// itself a model.
     pub kiln_models: Option<PathBuf>,
     /// The Hugging Face cache: the directory that holds `models--org--name` folders.
     pub hf_cache: Option<PathBuf>,

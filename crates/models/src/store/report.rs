@@ -61,6 +61,8 @@ pub struct Progress<'a> {
 /// What [`ModelStore::verify`](super::ModelStore::verify) found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
+    /// The model whose files were expected.
+    pub entry: &'static Entry,
     /// The directory that was checked.
     pub found: Found,
     /// Each file with its result, in the order of the catalogue.

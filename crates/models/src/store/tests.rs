@@ -1,5 +1,6 @@
 //! The store against made-up models, a local hub and hand-made wheels.
 
+use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
@@ -94,10 +95,9 @@ fn fetch(store: &ModelStore) -> Result<PathBuf, ModelError> {
     store.download(&entries()[0], &hub, &mut |_| {})
 }
 
-/// What lies in the cache, hidden files left out where they are allowed to stay.
+/// The files in the cache, hidden ones too.
 fn cached(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = walk(&dir.join("cache/models"));
-    names.retain(|name| !name.ends_with(".lock"));
     names.sort();
     names
 }
@@ -147,6 +147,35 @@ fn kiln_models_may_be_the_model_itself() {
     let (dir, store) = offline();
     put_model(&dir.path().join("own"));
     assert_eq!(store.path("tiny").unwrap(), dir.path().join("own"));
+}
+
+#[test]
+fn kiln_models_may_hold_organisations() {
+    let (dir, store) = offline();
+    let own = dir.path().join("own");
+    // An unrelated model at the top does not stand for the one that was asked for.
+    put_model(&own);
+    put_model(&own.join("org/tiny"));
+    assert_eq!(
+        store.locate("tiny").unwrap(),
+        Found { place: Place::KilnModels, path: own.join("org").join("tiny") }
+    );
+    assert!(store.verify("tiny").unwrap().is_ok());
+    put_model(&own.join("tiny"));
+    assert_eq!(store.path("org/tiny").unwrap(), own.join("tiny"), "the plain name goes first");
+    fs::remove_file(own.join("tiny/config.json")).unwrap();
+    assert_eq!(store.path("tiny").unwrap(), own.join("org/tiny"), "a whole one goes before a damaged one");
+}
+
+/// What the message tells to do helps.
+#[test]
+fn the_advice_is_true() {
+    let (dir, store) = offline();
+    let message = store.path("tiny").unwrap_err().to_string();
+    assert!(message.contains("set KILN_MODELS to a directory that holds tiny,"), "{message}");
+    let holds = dir.path().join("own");
+    put_model(&holds.join("tiny"));
+    assert_eq!(store.path("tiny").unwrap(), holds.join("tiny"));
 }
 
 #[test]
@@ -314,7 +343,8 @@ fn refusals_say_what_to_do() {
         let error = store.fetch("tiny", &mut |_| {}).unwrap_err();
         assert_eq!(server.requests().len(), 1, "asking again does not help");
         assert!(!error.is_input_error(), "a failure at run time");
-        assert_eq!(cached(dir.path()), [""; 0], "nothing is left");
+        let left = fs::read_dir(dir.path().join("cache/models")).unwrap().count();
+        assert_eq!(left, 0, "nothing is left, not even a directory");
         let message = error.to_string();
         assert!(!message.contains('\n') && message.contains("KILN_MODELS ("), "{message}");
         message
@@ -373,6 +403,42 @@ fn verify_names_each_file() {
     assert!(matches!(check("config.json"), Check::Mismatch { .. }));
     assert_eq!(check("tokenizer.json"), &Check::Missing);
     assert_eq!(check("model.safetensors"), &Check::Ok);
+}
+
+#[test]
+fn verify_takes_a_directory() {
+    let (dir, store) = offline();
+    let own = dir.path().join("a-copy");
+    put_model(&own);
+    let verify = || store.verify(own.to_str().unwrap());
+    let verification = verify().unwrap();
+    assert!(verification.is_ok());
+    assert_eq!(verification.entry.name, "tiny", "known by its files");
+    assert_eq!(verification.found, Found { place: Place::Directory, path: own.clone() });
+
+    put(&own.join("model.safetensors"), b"other weights");
+    fs::remove_file(own.join("tokenizer.json")).unwrap();
+    let verification = verify().unwrap();
+    assert_eq!(verification.entry.name, "tiny");
+    let checks: Vec<&Check> = verification.files.iter().map(|(_, check)| check).collect();
+    assert!(
+        matches!(checks[..], [Check::Ok, Check::Ok, Check::Missing, Check::Mismatch { .. }]),
+        "{checks:?}"
+    );
+
+    // A model, but none that is known.
+    put_model(&own);
+    for file in entries()[0].files {
+        put(&own.join(file.name), b"other");
+    }
+    let error = verify().unwrap_err();
+    assert!(matches!(error, ModelError::UnknownFiles { .. }) && error.is_input_error(), "{error}");
+    assert!(error.to_string().contains("a-copy: ") && error.to_string().contains("of tiny"), "{error}");
+    // None at all.
+    fs::remove_dir_all(&own).unwrap();
+    assert!(matches!(verify(), Err(ModelError::Io { .. })));
+    fs::create_dir(&own).unwrap();
+    assert!(matches!(verify(), Err(ModelError::MissingFiles { .. })));
 }
 
 fn wheel(path: &Path, files: &[(&str, &[u8])]) {

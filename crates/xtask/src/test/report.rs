@@ -61,10 +61,8 @@ impl Report {
 
     /// Prints the table, the skipped tests, the adapter and, last and alone on its line, the count.
     pub(super) fn close(&self, log: &TestLog) -> Result<(), Error> {
-        for Step { name, took, .. } in &self.steps {
-            let verdict =
-                self.steps.iter().find(|step| step.name == *name).map(Step::verdict).unwrap_or_default();
-            say(format_args!("{name:<9} {:>12}  {verdict}", Took(*took)));
+        for step in &self.steps {
+            say(format_args!("{:<9} {:>12}  {}", step.name, Took(step.took), step.verdict()));
         }
         let total: Duration = self.steps.iter().map(|step| step.took).sum();
         say(format_args!("{:<9} {:>12}", "total", Took(total)));
