@@ -1,6 +1,7 @@
 //! From passages to an answer.
 
 mod extract;
+mod words;
 
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::DocqaError;
 use crate::embedder::Embedder;
 use crate::index::Index;
-use crate::retrieve::retrieve;
+use crate::retrieve::{self, retrieve};
 use crate::store::{Filter, Hit};
 
 /// How a question is answered.
@@ -27,6 +28,15 @@ pub struct AskOptions {
 impl Default for AskOptions {
     fn default() -> Self {
         Self { contexts: 3, sentences: 3, filter: Filter::default() }
+    }
+}
+
+impl AskOptions {
+    /// Refuses a question that no index could answer with these options: an empty one, and one that may use
+    /// no passage or no sentence. Worth asking before an index is built.
+    pub fn check(&self, question: &str) -> Result<(), DocqaError> {
+        retrieve::check(question, self.contexts)?;
+        if self.sentences == 0 { Err(DocqaError::NoSentences) } else { Ok(()) }
     }
 }
 
@@ -55,7 +65,7 @@ pub struct Answer {
     /// Those passages, the closest first.
     pub sources: Vec<Source>,
     /// The sentences that make up the answer, in its order; empty where no sentence answers, and the answer
-    /// then says so or shows the beginning of the closest passage.
+    /// then says so and shows the beginning of the closest passage.
     #[serde(skip)]
     pub quotes: Vec<Quote>,
 }
@@ -112,9 +122,10 @@ pub fn ask(
     question: &str,
     options: &AskOptions,
 ) -> Result<Answer, DocqaError> {
+    options.check(question)?;
     let started = Instant::now();
     let retrieved = retrieve(index, embedder, question, options.contexts, &options.filter)?;
-    let (answer, quotes) = extract::extract(index, embedder, &retrieved, options.sentences.max(1))?;
+    let (answer, quotes) = extract::extract(index, embedder, question, &retrieved, options.sentences)?;
     Ok(Answer {
         question: question.to_string(),
         answer,
@@ -201,7 +212,9 @@ mod tests {
     #[test]
     fn a_question_about_something_else_gets_no_sentence() {
         let answer = answer_of(NOTES, 500, "Whose submarine sank yesterday?");
-        assert!(answer.answer.starts_with("No sentence of the documents comes close"), "{}", answer.answer);
+        let told = "No sentence of the documents comes close to this question. The nearest passage begins: \
+                    # Copper glazes Copper turns green ";
+        assert!(answer.answer.starts_with(told), "{}", answer.answer);
         assert!(answer.quotes.is_empty());
         assert_eq!(answer.sources.len(), 1);
     }
@@ -227,6 +240,8 @@ mod tests {
         assert_eq!(ask("", 3), "the question is empty");
         assert_eq!(ask(" \n", 3), "the question is empty");
         assert_eq!(ask("Why?", 0), "0 contexts: expected at least 1");
+        let none = AskOptions { sentences: 0, ..AskOptions::default() };
+        assert_eq!(none.check("Why?").unwrap_err().to_string(), "0 sentences: expected at least 1");
     }
 
     #[test]

@@ -31,7 +31,20 @@ impl Embedder for SentenceEncoder {
         texts: &[&str],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, DocqaError> {
-        Ok(self.encode(texts, progress)?)
+        let mut rows = self.encode(texts, progress)?;
+        // Some models leave their vectors as they come; distances between those say little about meaning.
+        if !self.is_normalized() {
+            rows.iter_mut().for_each(|row| normalize(row));
+        }
+        Ok(rows)
+    }
+}
+
+/// Scales a vector to length 1; one of zeros stays as it is.
+fn normalize(values: &mut [f32]) {
+    let norm = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    if norm > 0.0 {
+        values.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
     }
 }
 
@@ -120,6 +133,14 @@ pub(crate) mod fake {
         }
         let norm = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
         sum.iter().map(|value| value / norm).collect()
+    }
+
+    #[test]
+    fn vectors_are_scaled_to_length_one() {
+        let (mut vector, mut zeros) = ([3.0, -4.0], [0.0, 0.0]);
+        normalize(&mut vector);
+        normalize(&mut zeros);
+        assert_eq!((vector, zeros), ([0.6, -0.8], [0.0, 0.0]));
     }
 
     #[test]

@@ -85,8 +85,9 @@ pub enum DocqaError {
     },
     /// Pictures of pages: nothing to read without text recognition.
     #[error(
-        "{}: no text layer on any of its {pages} page(s); it looks scanned, so run text recognition (OCR) first",
-        .path.display()
+        "{}: no text layer on {}; it looks scanned, so run text recognition (OCR) first",
+        .path.display(),
+        if *.pages == 1 { "its only page".to_string() } else { format!("any of its {pages} pages") }
     )]
     Scanned {
         /// The path as it was given.
@@ -103,6 +104,9 @@ pub enum DocqaError {
     /// An answer from no passage at all.
     #[error("0 contexts: expected at least 1")]
     NoContexts,
+    /// An answer of no sentence at all.
+    #[error("0 sentences: expected at least 1")]
+    NoSentences,
 
     /// No store where one was expected.
     #[error("{}: no store here (there is no {file}); make one with `kiln index`", .path.display())]
@@ -113,10 +117,20 @@ pub enum DocqaError {
         file: &'static str,
     },
     /// The folder to be written holds something else.
-    #[error("{}: the folder is not empty and not a store, so it is left alone", .path.display())]
+    #[error("{}: the folder holds something other than a store: {reason}; it is left alone", .path.display())]
     NotAStore {
         /// The folder that was to be written.
         path: PathBuf,
+        /// What it holds.
+        reason: String,
+    },
+    /// The place named for a store cannot become a folder.
+    #[error("{}: no store can be written here: {reason}", .path.display())]
+    Target {
+        /// The folder that was to be written.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
     },
     /// The store was written by a later (or unknown) version.
     #[error("{}: store format {found:?}, expected {expected:?}; make it again with `kiln index`", .path.display())]

@@ -3,29 +3,62 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Method, Source};
 use crate::{DocqaError, atomic, chunk};
 
-#[derive(Serialize)]
-struct Entry<'a> {
-    #[serde(flatten)]
-    answer: &'a Answer,
-    timestamp: String,
+/// An answer with what it took: what `kiln ask --json` prints and what a history keeps.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry<'a> {
+    /// See [`Answer::question`].
+    pub question: &'a str,
+    /// See [`Answer::answer`].
+    pub answer: &'a str,
+    /// See [`Answer::method`].
+    pub method: Method,
+    /// See [`Answer::contexts_used`].
+    pub contexts_used: usize,
+    /// See [`Answer::processing_time`].
+    pub processing_time: f64,
+    /// The seconds that reading and embedding the documents took before; 0 where there was an index of them.
+    pub indexing_time: f64,
+    /// The device that did it.
+    pub adapter: &'a str,
+    /// When the entry was made: RFC 3339, in UTC.
+    pub timestamp: String,
+    /// See [`Answer::sources`].
+    pub sources: &'a [Source],
 }
 
-/// Appends an answer, with the time as `timestamp`, to the JSON array in the file at `path`, which is made
-/// where it is missing. The file is rewritten whole and renamed into place: it is never half written, and
+impl<'a> Entry<'a> {
+    /// An entry of this moment.
+    pub fn new(answer: &'a Answer, indexing_time: Duration, adapter: &'a str) -> Self {
+        Self {
+            question: &answer.question,
+            answer: &answer.answer,
+            method: answer.method,
+            contexts_used: answer.contexts_used,
+            processing_time: answer.processing_time,
+            indexing_time: indexing_time.as_secs_f64(),
+            adapter,
+            timestamp: chunk::now(),
+            sources: &answer.sources,
+        }
+    }
+}
+
+/// Appends an entry to the JSON array in the file at `path`, which is made where it is missing. The file is rewritten whole and renamed into place: it is never half written, and
 /// one that does not hold an array is left as it was.
 ///
 /// Two processes that append in the same moment do not wait for each other: the later one wins.
-pub fn append(path: &Path, answer: &Answer) -> Result<(), DocqaError> {
+pub fn append(path: &Path, entry: &Entry<'_>) -> Result<(), DocqaError> {
     let mut entries = read(path)?;
     // By way of text: turned into a value at once, an `f32` is widened and shows digits that it never had.
-    let entry = serde_json::to_string(&Entry { answer, timestamp: chunk::now() })
+    let entry = serde_json::to_string(entry)
         .and_then(|text| serde_json::from_str(&text))
         .map_err(|error| DocqaError::History { path: path.to_path_buf(), reason: error.to_string() })?;
     entries.push(entry);
@@ -57,7 +90,6 @@ pub fn read(path: &Path) -> Result<Vec<Value>, DocqaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{Method, Source};
 
     fn answer(question: &str) -> Answer {
         Answer {
@@ -78,13 +110,29 @@ mod tests {
         }
     }
 
+    fn keep(path: &Path, question: &str) -> Result<(), DocqaError> {
+        append(path, &Entry::new(&answer(question), Duration::from_millis(1500), "a made-up device"))
+    }
+
+    #[test]
+    fn an_entry_is_kept_as_it_is_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        let answer = answer("Why?");
+        let entry = Entry::new(&answer, Duration::from_millis(1500), "a made-up device");
+        append(&path, &entry).unwrap();
+        let kept = fs::read_to_string(&path).unwrap();
+        assert_eq!(kept, serde_json::to_string_pretty(&[&entry]).unwrap() + "\n");
+        assert!(kept.contains("\"indexing_time\": 1.5,"), "{kept}");
+    }
+
     #[test]
     fn answers_are_appended_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.json");
         assert!(read(&path).unwrap().is_empty());
-        append(&path, &answer("Why?")).unwrap();
-        append(&path, &answer("Why “not”?\n")).unwrap();
+        keep(&path, "Why?").unwrap();
+        keep(&path, "Why “not”?\n").unwrap();
         let entries = read(&path).unwrap();
         assert_eq!(entries.len(), 2);
         assert_eq!(entries[0]["question"], "Why?");
@@ -104,14 +152,14 @@ mod tests {
         let path = folder.path().join("history.json");
         for bytes in [&b"{\"question\": 1}"[..], b"[1, 2", b"dear diary", b"\xff\xfe", b"[] []"] {
             fs::write(&path, bytes).unwrap();
-            let error = append(&path, &answer("Why?")).unwrap_err();
+            let error = keep(&path, "Why?").unwrap_err();
             assert!(error.is_input_error());
             assert!(error.to_string().contains("history.json: not a history file ("), "{error}");
             assert_eq!(fs::read(&path).unwrap(), bytes);
         }
         fs::write(&path, "").unwrap();
-        append(&path, &answer("Why?")).unwrap();
+        keep(&path, "Why?").unwrap();
         assert_eq!(read(&path).unwrap().len(), 1);
-        assert!(append(folder.path(), &answer("Why?")).is_err());
+        assert!(keep(folder.path(), "Why?").is_err());
     }
 }

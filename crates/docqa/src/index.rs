@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::atomic::Known;
 use crate::chunk::{self, Chunk};
 use crate::embedder::{Embedder, embed_checked};
 use crate::load::{self, Document, Loaded, SourceFile};
@@ -46,6 +48,7 @@ pub enum Progress {
 pub struct Index {
     about: About,
     store: MemoryStore,
+    building_time: Duration,
 }
 
 /// What an index keeps beside its vectors.
@@ -61,6 +64,12 @@ struct About {
 
 const ABOUT_FILE: &str = "index.json";
 const FORMAT: &str = "kiln-index/1";
+
+/// What tells a saved index from any other folder: all of its files, and a file that says so.
+const KNOWN: Known<'_> = Known {
+    files: &[ABOUT_FILE, store::CHUNKS_FILE, store::EMBEDDINGS_FILE],
+    formats: &[(ABOUT_FILE, "kiln-index/"), (store::CHUNKS_FILE, store::VECTORS)],
+};
 
 /// Part of every key: raised whenever the same files would give other text, chunks or files in the cache.
 const CACHE_VERSION: &str = "kiln-cache/1";
@@ -86,6 +95,7 @@ impl Index {
         embedder: &mut dyn Embedder,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DocqaError> {
+        let started = Instant::now();
         options.split.check()?;
         progress(Progress::Reading { files: files.len() });
         let loaded = load::parse(files)?;
@@ -106,20 +116,24 @@ impl Index {
             created: chunk::now(),
             loaded,
         };
-        Ok(Self { about, store })
+        Ok(Self { about, store, building_time: started.elapsed() })
     }
 
     /// Opens an index that was saved in a folder.
     pub fn open(folder: &Path, similarity: Box<dyn Similarity>) -> Result<Self, DocqaError> {
         let mut store = MemoryStore::new(similarity, Metric::default());
         let about = open_in(&mut store, folder)?;
-        Ok(Self { about, store })
+        Ok(Self { about, store, building_time: Duration::ZERO })
     }
 
-    /// Saves into a folder, which is replaced whole or not at all. A folder that is not empty and not an
-    /// index is left alone.
+    /// Saves into a folder, which is replaced whole or not at all. A folder that [`check_target`] refuses is
+    /// left alone.
     pub fn save(&self, folder: &Path) -> Result<(), DocqaError> {
-        atomic::replace_folder(folder, ABOUT_FILE, |new| {
+        self.save_as(folder, KNOWN)
+    }
+
+    fn save_as(&self, folder: &Path, known: Known<'_>) -> Result<(), DocqaError> {
+        atomic::replace_folder(folder, known, |new| {
             self.store.write(new)?;
             let path = new.join(ABOUT_FILE);
             let json =
@@ -145,20 +159,24 @@ impl Index {
         let files = load::read(paths)?;
         let folder = cache.join(key(&files, options, embedder.fingerprint()));
         let mut store = MemoryStore::new(similarity, options.metric);
+        let mut damage = None;
         match open_in(&mut store, &folder) {
             Ok(about) => {
                 log::info!("the index is in the cache: {}", folder.display());
-                return Ok(Self { about, store });
+                return Ok(Self { about, store, building_time: Duration::ZERO });
             }
             Err(DocqaError::NoStore { .. }) => {}
             Err(error) => {
-                log::warn!("the index in the cache is made again: {error}");
                 store.clear();
+                damage = Some(error);
             }
         }
         let index = Self::build_in(store, &files, options, embedder, progress)?;
-        if let Err(error) = index.save(&folder) {
-            log::warn!("the index is not kept: {error}");
+        // The cache is Kiln's own, so the names are enough, and a damaged index is replaced.
+        if let Err(error) = index.save_as(&folder, Known { formats: &[], ..KNOWN }) {
+            log::warn!("the index is not kept, so the next question has to make it again: {error}");
+        } else if let Some(error) = damage {
+            log::warn!("the index in the cache was made again: {error}");
         }
         Ok(index)
     }
@@ -183,6 +201,12 @@ impl Index {
         &self.about.created
     }
 
+    /// How long it took to read and embed the documents; zero for an index that was opened, from a folder or
+    /// the cache.
+    pub fn building_time(&self) -> Duration {
+        self.building_time
+    }
+
     /// Its chunks, document by document.
     pub fn chunks(&self) -> &[Chunk] {
         self.store.chunks()
@@ -205,6 +229,20 @@ impl Index {
             expected: short(embedder.fingerprint()),
         })
     }
+}
+
+/// Refuses a folder into which [`Index::save`] would not save: a file, one that cannot be made, and one that
+/// is neither empty nor a saved index with nothing beside it. Worth asking before an index is built.
+pub fn check_target(folder: &Path) -> Result<(), DocqaError> {
+    atomic::check_target(folder, KNOWN)
+}
+
+/// Refuses a folder in which no index was ever saved. Worth asking before a model is loaded for one.
+pub fn check_store(folder: &Path) -> Result<(), DocqaError> {
+    if folder.join(ABOUT_FILE).exists() {
+        return Ok(());
+    }
+    Err(DocqaError::NoStore { path: folder.to_path_buf(), file: ABOUT_FILE })
 }
 
 /// Reads the files of an index, its vectors into `store`.
@@ -313,6 +351,8 @@ mod tests {
         assert_eq!(second.chunks(), first.chunks());
         assert_eq!(second.documents(), first.documents());
         assert_eq!(second.created(), first.created());
+        assert!(first.building_time() > Duration::ZERO);
+        assert_eq!(second.building_time(), Duration::ZERO);
     }
 
     #[test]
@@ -417,5 +457,50 @@ mod tests {
 
         let error = index.save(&fixture.docs()).unwrap_err();
         assert!(matches!(error, DocqaError::NotAStore { .. }));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_a_store_alone_is_never_replaced() {
+        let mut fixture = Fixture::new();
+        let index = fixture.build();
+        let folder = fixture.folder.path();
+        let refused = |store: &Path| {
+            let [told, error] = [check_target(store), index.save(store)].map(|done| done.unwrap_err());
+            assert!(error.is_input_error());
+            assert_eq!(told.to_string(), error.to_string());
+            error.to_string()
+        };
+
+        let project = folder.join("project");
+        std::fs::create_dir_all(project.join("sub")).unwrap();
+        std::fs::write(project.join("sub/thesis.txt"), "years of work").unwrap();
+        std::fs::write(project.join("index.json"), r#"{"name": "my project"}"#).unwrap();
+        assert!(refused(&project).ends_with("other than a store: it holds sub; it is left alone"));
+        assert!(project.join("sub/thesis.txt").exists());
+        std::fs::remove_dir_all(project.join("sub")).unwrap();
+        assert!(refused(&project).contains("its index.json was not written by Kiln"));
+        assert!(project.join("index.json").exists());
+
+        let store = folder.join("store");
+        index.save(&store).unwrap();
+        check_target(&store).unwrap();
+        for name in ["a.txt", "b.txt", "c.txt", "d.txt"] {
+            std::fs::write(store.join(name), "").unwrap();
+        }
+        assert!(refused(&store).contains("it holds a.txt, b.txt and 2 more"));
+        assert!(store.join("d.txt").exists());
+        for name in ["a.txt", "b.txt", "c.txt", "d.txt"] {
+            std::fs::remove_file(store.join(name)).unwrap();
+        }
+
+        // A store that is damaged, or of another version, is still one.
+        let about = std::fs::read_to_string(store.join("index.json")).unwrap();
+        std::fs::write(store.join("chunks.json"), "{").unwrap();
+        for content in [about.replace("kiln-index/1", "kiln-index/9"), about[..40].to_string()] {
+            std::fs::write(store.join("index.json"), content).unwrap();
+            check_target(&store).unwrap();
+        }
+        index.save(&store).unwrap();
+        assert!(Index::open(&store, host()).is_ok());
     }
 }

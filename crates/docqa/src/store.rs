@@ -3,7 +3,7 @@
 mod filter;
 mod memory;
 
-pub(crate) use memory::{check_format, read};
+pub(crate) use memory::{check_format, format_begins, read};
 
 use std::path::Path;
 
@@ -42,9 +42,12 @@ pub trait VectorStore {
     /// Writes its files into a folder that is there and that nobody reads yet.
     fn write(&self, folder: &Path) -> Result<(), DocqaError>;
 
-    /// Saves into a folder, which is replaced as a whole or, on any failure, not at all.
+    /// Saves into a folder, which is replaced as a whole or, on any failure, not at all. One that holds
+    /// anything but the files of such a store is left alone.
     fn save(&self, folder: &Path) -> Result<(), DocqaError> {
-        atomic::replace_folder(folder, CHUNKS_FILE, |new| self.write(new))
+        let files = [CHUNKS_FILE, EMBEDDINGS_FILE];
+        let known = atomic::Known { files: &files, formats: &[(CHUNKS_FILE, VECTORS)] };
+        atomic::replace_folder(folder, known, |new| self.write(new))
     }
 
     /// Takes the content of a folder in place of its own, which is kept where that fails.
@@ -53,5 +56,7 @@ pub trait VectorStore {
 
 /// The file of a store that holds the chunks.
 pub(crate) const CHUNKS_FILE: &str = "chunks.json";
+/// How the `format` in it begins, whatever the version.
+pub(crate) const VECTORS: &str = "kiln-vectors/";
 /// The file of a store that holds their embeddings.
 pub(crate) const EMBEDDINGS_FILE: &str = "embeddings.safetensors";

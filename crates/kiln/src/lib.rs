@@ -46,7 +46,38 @@
 //! # A question
 //!
 //! [`docqa`] loads documents, splits them into passages, embeds these into a store and answers questions from
-//! it; `kiln ask` does just that. The programs in `crates/kiln/examples` are short enough to start from.
+//! it; `kiln ask` does just that.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use kiln::docqa::answer::{AskOptions, ask};
+//! use kiln::docqa::index::{Index, IndexOptions};
+//! use kiln::docqa::similarity::GpuSimilarity;
+//! use kiln::models::SentenceEncoder;
+//! use kiln::{AdapterChoice, Gpu};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let gpu = Gpu::open(&AdapterChoice::Strongest)?;
+//! let mut encoder = SentenceEncoder::load(&gpu, Path::new("all-MiniLM-L6-v2"))?;
+//! let mut index = Index::open_or_build(
+//!     &["paper.pdf".into()],
+//!     &IndexOptions::default(),
+//!     &mut encoder,
+//!     Path::new("cache"),
+//!     Box::new(GpuSimilarity::new(&gpu)),
+//!     &mut |_| {},
+//! )?;
+//! let answer = ask(&mut index, &mut encoder, "What is a receptive field?", &AskOptions::default())?;
+//! println!("{} ({:.2} s)", answer.answer, answer.processing_time);
+//! for source in &answer.sources {
+//!     println!("{}, page {:?}: {}", source.source, source.page, source.text);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The programs in `crates/kiln/examples` are short enough to start from.
 
 pub use kiln_docqa as docqa;
 pub use kiln_engine as engine;
@@ -55,3 +86,8 @@ pub use kiln_models as models;
 
 pub use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Session, Tensor, WeightSource};
 pub use kiln_gpu::{AdapterChoice, Gpu, GpuError};
+
+/// The README's program is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

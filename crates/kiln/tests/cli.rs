@@ -80,6 +80,7 @@ fn an_adapter_can_be_named() {
     assert!(asked("").status.success());
     assert_refused(&asked("Voodoo 2"), "unknown adapter \"Voodoo 2\"; present: 0: ", "KILN_ADAPTER");
     refused(&["devices", "--adapter", "99"], "unknown adapter 99; present: 0: ");
+    refused(&["devices", "--adapter", "-1"], "unknown adapter \"-1\"; present: 0: ");
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn mistakes_are_one_line_with_exit_code_2() {
     refused(&["split", &noise], "noise.pdf: not a PDF file");
     refused(&["split", &empty], "empty.txt: the file is empty");
     refused(&["split", &notes, "--chunk-size", "0"], "chunk size 0");
-    refused(&["split", &notes, "--chunk-size", "x"], "'x'");
+    refused(&["split", &notes, "--chunk-size", "x"], "'x' for '--chunk-size <N>': expected a whole number");
     refused(&["split", &notes, "-o", &nowhere], "out.json: cannot be written");
     refused(&["split", &notes, "-o", &folder], "is a directory");
     refused(&["ask", &missing, "Why?"], "missing.pdf: no such file or folder");
@@ -133,9 +134,36 @@ fn mistakes_are_one_line_with_exit_code_2() {
     refused(&["ask"], "PATH|QUESTION");
     refused(&["search", "--store", &path("missing"), ""], "the question is empty");
     refused(&["index", &notes], "--store");
-    refused(&["index", &notes, "--store", &folder], "not empty and not a store");
+    refused(
+        &["index", &notes, "--store", &folder],
+        "other than a store: it holds empty.txt, noise.pdf and 1 more",
+    );
+    refused(&["index", &notes, "--store", &notes], "no store can be written here: it is a file");
+    refused(&["index", &notes, "--store", &format!("{notes}/store")], "no folder can be made in ");
+    refused(&["ask", &notes, "Why?", "--store", &notes], "no store can be written here: it is a file");
+    refused(&["ask", "--store", &folder, "Why?"], "no store here");
+    refused(&["ask", "--store", &folder, "--chunk-size", "9", "Why?"], "expected documents beside --store");
+    refused(&["ask", &notes, "Why?", "--sentences", "0"], "0 sentences: expected at least 1");
+    refused(
+        &["ask", &notes, "Why?", "-k", "-1"],
+        "invalid value '-1' for '--contexts <N>': expected a whole number",
+    );
+    refused(&["ask", &notes, "Why?", "--page", "0"], "expected a whole number, 1 or more");
+    refused(&["ask", &notes, "Why?", "--source", "b.md"], "no such document in the index; expected one of ");
+    refused(
+        &["split", &notes, "--chunk-size", "-5"],
+        "invalid value '-5' for '--chunk-size <N>': expected a whole",
+    );
+    refused(
+        &["split", &notes, "--separator", r"\d"],
+        r"separator \d: unknown escape \d; expected \n, \t or \\",
+    );
+    refused(&["embed", ""], "the text is empty");
+    refused(&["embed", "text", " "], "text 2 is empty");
+    refused(&["embed", "--file", &write("latin.txt", b"caf\xe9")], "latin.txt: not UTF-8 text (byte 3)");
+    fs::remove_file(path("latin.txt")).expect("it should be there");
     refused(&["embed"], "<TEXT>");
-    refused(&["embed", "--file", &path("lines.txt")], "lines.txt: cannot be read");
+    refused(&["embed", "--file", &path("lines.txt")], "lines.txt: no such file or folder");
     refused(&["embed", "--file", &empty], "empty.txt: there is no text in it");
     refused(&["embed", "--model", &folder, "text"], "not a model directory");
     refused(&["embed", "--model", "word2vec", "text"], "unknown model \"word2vec\"");
@@ -220,9 +248,14 @@ fn an_interrupt_ends_with_130_and_leaves_no_half_file() {
         .expect("the binary should start");
     let mut stdin = child.stdin.take().expect("stdin should be a pipe");
     stdin.write_all(b"one\n").expect("it should be listening");
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    let kill =
-        Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill should run");
+    // The half-written file shows that it is under way.
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while count(dir.path()) == 0 && std::time::Instant::now() < patience {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // The shell's own: minimal systems have no program of that name.
+    let kill = format!("kill -INT {}", child.id());
+    let kill = Command::new("sh").args(["-c", &kill]).status().expect("sh should run");
     assert!(kill.success());
     let status = child.wait().expect("it should end");
     assert_eq!(status.code(), Some(130));

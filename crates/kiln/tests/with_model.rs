@@ -230,6 +230,27 @@ fn the_sample_answers_its_questions_and_cites_their_pages() {
         assert!(sources.is_sorted_by_key(|source| source["distance"].as_f64()), "{json}");
     }
     assert_eq!(count(bench.cache()), 1, "one document has one index");
+
+    // What is named in the midst of a long sentence or before a formula is found too, and the rest is not
+    // answered with whatever lies nearest.
+    for (question, contained) in [
+        ("What is dropout?", "dropout, which sets a random fraction"),
+        ("What is momentum?", "Momentum smooths the path by accumulating a velocity"),
+        ("What is overfitting?", "is said to overfit."),
+        ("What is the capital of France?", "No sentence of the documents comes close"),
+    ] {
+        let json = bench.json(&["ask", SAMPLE, question, "--json"]);
+        assert!(collapsed(&json["answer"]).contains(contained), "{json}");
+        assert_eq!(json["indexing_time"], 0.0, "{json}");
+    }
+    let (told, _) = bench.told(&["ask", SAMPLE, "What is the capital of France?"]);
+    assert!(!told.contains("extractive") && told.contains("\nSources\n"), "{told}");
+
+    let (told, notes) = bench.told(&["ask", SAMPLE, "Why?", "--page", "99"]);
+    assert!(notes.contains("note: no passage is on page 99\n"), "{notes}");
+    assert!(told.starts_with("There is no passage to answer from.\n\nAnswered in "), "{told}");
+    let named = format!("--source b.pdf: no such document in the index; expected one of {SAMPLE}");
+    bench.refuses(&["ask", SAMPLE, "Why?", "--source", "b.pdf"], &named);
 }
 
 #[test]
@@ -282,12 +303,19 @@ fn a_store_of_a_folder_is_searched_asked_and_made_again() {
     for field in ["text", "source", "page", "page_end", "chunk_id", "chunk_size", "distance"] {
         assert!(found[0].get(field).is_some(), "{field}: {found}");
     }
+    let gone = ["search", "--store", &store, "Why?", "--source", "gone.md"];
+    bench.refuses(&gone, &format!("--source gone.md: no such document in the index; expected one of {docs}"));
+    let (nothing, notes) = bench.told(&["search", "--store", &store, "Why?", "--page", "7", "--json"]);
+    assert!(nothing == "[]\n" && notes.contains("note: no passage is on page 7\n"), "{nothing}{notes}");
     let found = search("Why did the bowl craze?", &["--source", &shop]);
     assert!(rows(&found).len() == 1 && found[0]["source"] == shop, "{found}");
 
     fs::write(&shop, "The shop in the old town opens at seven on weekdays.\n").expect("it should be written");
     let question = "When does the shop open?";
     bench.refuses(&["ask", "--store", &store, &docs, question], "made from other documents");
+    bench.write("store/mine.txt", "not Kiln's");
+    bench.refuses(&["index", &docs, "--store", &store], "other than a store: it holds mine.txt");
+    fs::remove_file(bench.path("store/mine.txt")).expect("it should still be there");
     bench.succeeds(&["index", &docs, "--store", &store, "--quiet"]);
     let answer = bench.json(&["ask", "--store", &store, question, "--json", "--contexts", "1"]);
     assert!(collapsed(&answer["answer"]).contains("opens at seven"), "{answer}");
@@ -304,9 +332,21 @@ fn a_history_grows_by_an_entry_a_question() {
         let answer = bench.json(&["ask", &notes, question, "--json", "--history", &history]);
         let entries = read_json(&history);
         assert_eq!(rows(&entries).len(), asked);
-        for field in ["question", "answer", "method", "contexts_used", "processing_time", "sources"] {
-            assert_eq!(entries[asked - 1][field], answer[field], "{field}");
-        }
+        assert_eq!(entries[asked - 1], answer);
+        let fields = answer.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>());
+        let expected = [
+            "question",
+            "answer",
+            "method",
+            "contexts_used",
+            "processing_time",
+            "indexing_time",
+            "adapter",
+            "timestamp",
+            "sources",
+        ];
+        assert_eq!(fields.unwrap_or_default(), expected);
+        assert_eq!(answer["indexing_time"].as_f64() > Some(0.0), asked == 1, "{answer}");
     }
     let entries = read_json(&history);
     assert!(rows(&entries).iter().map(|entry| &entry["question"]).eq(&questions));

@@ -142,8 +142,11 @@ fn is_heading(line: &str, next: &str, width: usize) -> bool {
 }
 
 /// Lines set widely apart come with a blank line between them: the sentence goes on if it was not over
-/// and the next line begins in lower case.
+/// and the next line begins in lower case. A formula belongs to the words that it is announced by.
 fn continues_over_blank(before: &str, next: &str, width: usize) -> bool {
+    if before.ends_with(':') && super::prose::is_formula(next) {
+        return true;
+    }
     !ends_sentence(before) && !is_short(before, width, 50) && next.starts_with(char::is_lowercase)
 }
 
@@ -194,6 +197,17 @@ mod tests {
     fn lines_are_joined_and_blank_lines_part() {
         assert_eq!(of_text("one two\nthree  four \n\nfive\nsix"), ["one two three four", "five six"]);
         assert_eq!(of_text("窑是一种\n炉子。\n\nabc"), ["窑是一种炉子。", "abc"]);
+    }
+
+    #[test]
+    fn a_formula_belongs_to_the_words_before_it() {
+        let page =
+            "It smooths the path by accumulating a velocity:\n\n𝑣 ← 𝑚𝑣 + 𝑔. (5)\n\nHere 𝑔 is the gradient.";
+        assert_eq!(
+            of_pages(&[page]),
+            ["It smooths the path by accumulating a velocity: 𝑣 ← 𝑚𝑣 + 𝑔. (5)", "Here 𝑔 is the gradient."]
+        );
+        assert_eq!(of_pages(&["It needs three things:\n\nA loss function."]).len(), 2);
     }
 
     #[test]

@@ -85,8 +85,12 @@ pub(super) fn can_answer(sentence: &str) -> bool {
     if !body.ends_with(is_terminal) || body.ends_with(['?', '？']) || is_label(sentence) {
         return false;
     }
-    let visible = sentence.chars().filter(|c| !c.is_whitespace()).count();
-    let letters = sentence.chars().filter(|&c| is_letter(c)).count();
+    // A formula that a statement ends in is no reason to leave out the statement.
+    let sentence = match sentence.split_once(": ") {
+        Some((lead, formula)) if is_formula(formula) => lead,
+        _ => sentence,
+    };
+    let (letters, visible) = letters_and_visible(sentence);
     if letters * 10 < visible * 7 {
         return false;
     }
@@ -122,6 +126,18 @@ fn is_label(sentence: &str) -> bool {
         names_figure && words.next().is_some_and(|word| is_number(word) && word.ends_with([':', '.']));
     let entry = first.starts_with('[') && first.ends_with(']') && is_number(first);
     labelled || entry
+}
+
+/// Whether a text is signs and letters of formulas more than words.
+pub(super) fn is_formula(text: &str) -> bool {
+    let (letters, visible) = letters_and_visible(text);
+    letters * 2 < visible
+}
+
+/// How many of its characters are letters, and how many are no white space.
+fn letters_and_visible(text: &str) -> (usize, usize) {
+    let letters = text.chars().filter(|&c| is_letter(c)).count();
+    (letters, text.chars().filter(|c| !c.is_whitespace()).count())
 }
 
 /// Letters of words: those of formulas (U+1D400 to U+1D7FF) are none.
@@ -190,6 +206,7 @@ mod tests {
             "“It is done,” she said to him.",
             "im2col needs much more memory than that.",
             "A dilation of 𝑑 leaves 𝑑 − 1 unused inputs between neighbouring weights.",
+            "Momentum smooths the path by a velocity: 𝑣 ← 𝑚𝑣 + 𝑔, 𝑤 ← 𝑤 − 𝜂𝑣.",
             "窑是一种很热的炉子。",
             "Table 1 applies both rules to the network.",
             "Figure skating needs much more ice than that.",
@@ -207,6 +224,7 @@ mod tests {
             "𝑦𝑘,𝑖,𝑗 = 𝑏𝑘 + ∑ 𝑤𝑘,𝑐,𝑢,𝑣 ⋅ 𝑥𝑐,𝑖+𝑢,𝑗+𝑣.",
             "fc6 25,088 4,096 102,764,544.",
             "where the border settles the ambiguity left by rounding.",
+            "Thus it is: 𝑣 ← 𝑚𝑣 + 𝑔, 𝑤 ← 𝑤 − 𝜂𝑣.",
             "(3)",
             "Yes.",
             "For an input with channels, the output channel is",

@@ -253,6 +253,15 @@ pub(crate) fn check_format(folder: &Path, file: &str, json: &[u8], expected: &st
     Ok(())
 }
 
+/// Whether a JSON file of a store has a `format` that begins so. One that was cut off has too, if it does so
+/// at its very beginning, where a store writes it.
+pub(crate) fn format_begins(json: &[u8], expected: &str) -> bool {
+    match serde_json::from_slice::<FormatOnly>(json) {
+        Ok(found) => found.format.starts_with(expected),
+        Err(_) => json.starts_with(format!("{{\"format\":\"{expected}").as_bytes()),
+    }
+}
+
 fn squared_norm(values: &[f32]) -> f64 {
     values.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
 }

@@ -19,6 +19,7 @@ pub(crate) struct GlobalArgs {
         global = true,
         env = "KILN_ADAPTER",
         value_name = "INDEX|NAME",
+        allow_negative_numbers = true,
         hide_env_values = true,
         help_heading = "Global options"
     )]

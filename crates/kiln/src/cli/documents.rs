@@ -15,13 +15,13 @@ use super::error::CliError;
 /// How documents are split into passages.
 #[derive(Debug, Args)]
 pub(crate) struct SplitArgs {
-    /// The most characters of a passage
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    chunk_size: usize,
+    /// The most characters of a passage [default: 500]
+    #[arg(long, value_name = "N", value_parser = whole_number, allow_negative_numbers = true)]
+    chunk_size: Option<usize>,
 
-    /// The most characters that a passage repeats from the one before it
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    chunk_overlap: usize,
+    /// The most characters that a passage repeats from the one before it [default: 50]
+    #[arg(long, value_name = "N", value_parser = whole_number, allow_negative_numbers = true)]
+    chunk_overlap: Option<usize>,
 
     /// Where to split, the first separator found; may be given several times, with \n, \t and \\ for
     /// line end, tab and backslash [default: "\n\n", "\n", ". ", "! ", "? "]
@@ -32,16 +32,22 @@ pub(crate) struct SplitArgs {
 impl SplitArgs {
     /// The options, checked.
     pub(crate) fn options(&self) -> Result<SplitOptions, CliError> {
-        let mut options = SplitOptions {
-            chunk_size: self.chunk_size,
-            chunk_overlap: self.chunk_overlap,
-            ..SplitOptions::default()
-        };
+        let mut options = SplitOptions::default();
+        options.chunk_size = self.chunk_size.unwrap_or(options.chunk_size);
+        options.chunk_overlap = self.chunk_overlap.unwrap_or(options.chunk_overlap);
         if !self.separators.is_empty() {
-            options.separators = self.separators.iter().map(|text| unescape(text)).collect();
+            options.separators =
+                self.separators.iter().map(|text| unescape(text)).collect::<Result<_, _>>()?;
         }
         options.check()?;
         Ok(options)
+    }
+}
+
+impl SplitArgs {
+    /// Whether any of them was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.chunk_size.is_some() || self.chunk_overlap.is_some() || !self.separators.is_empty()
     }
 }
 
@@ -53,7 +59,7 @@ pub(crate) struct FilterArgs {
     source: Option<String>,
 
     /// Only passages on this page
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = page_number, allow_negative_numbers = true)]
     page: Option<u32>,
 }
 
@@ -67,6 +73,34 @@ impl FilterArgs {
             Some(page) => filter.page(page),
             None => filter,
         }
+    }
+
+    /// Refuses a document that is not among those present.
+    pub(crate) fn check<'a>(&self, present: impl IntoIterator<Item = &'a str>) -> Result<(), CliError> {
+        const SHOWN: usize = 5;
+        let Some(source) = &self.source else { return Ok(()) };
+        let present: Vec<&str> = present.into_iter().collect();
+        if present.contains(&source.as_str()) {
+            return Ok(());
+        }
+        let mut names = present[..present.len().min(SHOWN)].join(", ");
+        if present.len() > SHOWN {
+            names.push_str(&format!(" and {} more", present.len() - SHOWN));
+        }
+        Err(CliError::Input(format!(
+            "--source {source}: no such document in the index; expected one of {names}"
+        )))
+    }
+
+    /// Tells that nothing was found, and what for.
+    pub(crate) fn note_nothing(&self, context: &Context) {
+        let place = match (&self.source, self.page) {
+            (Some(source), Some(page)) => format!("is on page {page} of {source}"),
+            (Some(source), None) => format!("is of {source}"),
+            (None, Some(page)) => format!("is on page {page}"),
+            (None, None) => "is in the index".into(),
+        };
+        context.note(format_args!("no passage {place}"));
     }
 }
 
@@ -104,25 +138,37 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Replaces `\n`, `\t` and `\\`; leaves any other backslash as it is.
-fn unescape(text: &str) -> String {
+/// Parses a count, zero included: whether zero makes sense is for the library to say.
+pub(crate) fn whole_number(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "expected a whole number")
+}
+
+/// Parses a page's number.
+fn page_number(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|&page| page > 0).ok_or("expected a whole number, 1 or more")
+}
+
+/// Replaces `\n`, `\t` and `\\`; refuses any other backslash.
+fn unescape(text: &str) -> Result<String, CliError> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
-        let mut ahead = rest.clone();
-        let replaced = match (c, ahead.next()) {
-            ('\\', Some('n')) => '\n',
-            ('\\', Some('t')) => '\t',
-            ('\\', Some('\\')) => '\\',
-            _ => {
-                plain.push(c);
-                continue;
-            }
-        };
-        plain.push(replaced);
-        rest = ahead;
+        plain.push(match c {
+            '\\' => match rest.next() {
+                Some('n') => '\n',
+                Some('t') => '\t',
+                Some('\\') => '\\',
+                other => {
+                    let escape: String = other.into_iter().collect();
+                    let message =
+                        format!(r"separator {text}: unknown escape \{escape}; expected \n, \t or \\");
+                    return Err(CliError::Input(message));
+                }
+            },
+            c => c,
+        });
     }
-    plain
+    Ok(plain)
 }
 
 #[cfg(test)]
@@ -131,16 +177,12 @@ mod tests {
 
     #[test]
     fn escapes_become_characters() {
-        for (typed, meant) in [
-            (r"\n\n", "\n\n"),
-            (r"a\tb", "a\tb"),
-            (r"\\n", r"\n"),
-            (r"\d", r"\d"),
-            ("\\", "\\"),
-            (". ", ". "),
-            ("", ""),
-        ] {
-            assert_eq!(unescape(typed), meant, "{typed}");
+        for (typed, meant) in [(r"\n\n", "\n\n"), (r"a\tb", "a\tb"), (r"\\n", r"\n"), (". ", ". "), ("", "")]
+        {
+            assert_eq!(unescape(typed).as_deref(), Ok(meant), "{typed}");
+        }
+        for typed in [r"\d", r"a\", r"\\\r"] {
+            assert!(unescape(typed).is_err(), "{typed}");
         }
     }
 

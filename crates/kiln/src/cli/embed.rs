@@ -1,9 +1,11 @@
 //! `kiln embed`.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kiln::docqa::DocqaError;
 use serde::Serialize;
 
 use super::context::Context;
@@ -45,6 +47,10 @@ struct Row<'a> {
 
 impl EmbedArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
+        if let Some(blank) = self.texts.iter().position(|text| text.trim().is_empty()) {
+            let which = if self.texts.len() == 1 { "the text".into() } else { format!("text {}", blank + 1) };
+            return Err(CliError::Input(format!("{which} is empty")));
+        }
         let mut output = self.output.open()?;
         let mut texts = self.texts;
         if let Some(path) = &self.file {
@@ -69,14 +75,29 @@ impl EmbedArgs {
 
 fn read_lines(path: &Path) -> Result<Vec<String>, CliError> {
     let from_stdin = path == Path::new("-");
-    let read = if from_stdin { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(path) };
-    let name = if from_stdin { "stdin".into() } else { path.to_string_lossy() };
-    let text = read.map_err(|error| CliError::Input(format!("{name}: cannot be read: {error}")))?;
+    let path = if from_stdin { Path::new("stdin") } else { path }.to_path_buf();
+    let mut bytes = Vec::new();
+    let read = if from_stdin {
+        io::stdin().read_to_end(&mut bytes)
+    } else {
+        File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(DocqaError::Missing { path }.into());
+        }
+        Err(source) => return Err(DocqaError::Unreadable { path, source }.into()),
+    }
+    let text = match str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => return Err(DocqaError::NotUtf8 { path, offset: error.valid_up_to() }.into()),
+    };
     // A byte order mark belongs to the file, not to its first line.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
     if lines.is_empty() {
-        return Err(CliError::Input(format!("{name}: there is no text in it")));
+        return Err(DocqaError::Blank { path }.into());
     }
     Ok(lines)
 }

@@ -1,13 +1,13 @@
 //! `kiln index`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use kiln::docqa::index::{Index, IndexOptions};
-use kiln::docqa::similarity::{GpuSimilarity, HostSimilarity};
-use kiln::docqa::{DocqaError, load, store};
+use kiln::docqa::index::{Index, IndexOptions, check_target};
+use kiln::docqa::similarity::GpuSimilarity;
+use kiln::docqa::{load, store};
 
 use super::context::Context;
 use super::documents::{SplitArgs, count, index_progress};
@@ -25,12 +25,12 @@ pub(crate) struct IndexArgs {
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
 
-    /// The folder to write; a store that is there is replaced
+    /// The folder to write; a store that is there is replaced, a folder of anything else refused
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
 
-    /// How distance is measured
-    #[arg(long, value_enum, default_value_t = Metric::L2)]
+    /// How distance is measured: l2, squared and Euclidean, 0 to 4, or cosine, one minus it, 0 to 2
+    #[arg(long, value_enum, value_name = "l2|cosine", default_value_t = Metric::L2, hide_possible_values = true)]
     metric: Metric,
 
     #[command(flatten)]
@@ -42,9 +42,7 @@ pub(crate) struct IndexArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Metric {
-    /// Squared Euclidean distance, 0 to 4
     L2,
-    /// One minus the cosine, 0 to 2
     Cosine,
 }
 
@@ -56,8 +54,8 @@ impl IndexArgs {
             Metric::Cosine => store::Metric::Cosine,
         };
         let options = IndexOptions { split: self.split.options()?, metric };
-        let files = load::read(&self.paths)?;
         check_target(&self.store)?;
+        let files = load::read(&self.paths)?;
         let (gpu, mut encoder) = self.encoder.load(context)?;
         let similarity = Box::new(GpuSimilarity::new(&gpu));
         let index =
@@ -71,14 +69,4 @@ impl IndexArgs {
         writeln!(output, "{passages} of {documents} in {folder} ({seconds:.2} s)")?;
         output.finish()
     }
-}
-
-/// Saving refuses a folder of other things; this tells before the work is done.
-fn check_target(folder: &Path) -> Result<(), CliError> {
-    let is_store = !matches!(
-        Index::open(folder, Box::new(HostSimilarity::default())),
-        Err(DocqaError::Missing { .. } | DocqaError::NoStore { .. })
-    );
-    let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-    if is_store || is_empty { Ok(()) } else { Err(DocqaError::NotAStore { path: folder.to_owned() }.into()) }
 }

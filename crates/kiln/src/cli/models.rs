@@ -19,7 +19,7 @@ use super::table::write_table;
   kiln models list
   kiln models fetch all-MiniLM-L6-v2
 
-A model is looked for in KILN_MODELS, Kiln's cache (KILN_CACHE), the Hugging Face cache (HF_HUB_CACHE,
+A model is looked for in KILN_MODELS, Kiln's cache (KILN_CACHE), the Hugging Face cache (HF_HUB_CACHE, \
 HF_HOME), and on the hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE), in this order.")]
 pub(crate) struct ModelsArgs {
     #[command(subcommand)]
@@ -70,8 +70,8 @@ struct PathArgs {
 #[command(after_help = "Example:
   kiln models verify all-MiniLM-L6-v2")]
 struct VerifyArgs {
-    /// The model
-    #[arg(value_name = "NAME", default_value = DEFAULT_MODEL)]
+    /// The model, or a directory with the files of one
+    #[arg(value_name = "NAME|DIR", default_value = DEFAULT_MODEL)]
     name: String,
 }
 
@@ -158,5 +158,5 @@ fn verify(name: &str, output: &mut Output) -> Result<(), CliError> {
         return Ok(());
     }
     let path = verification.found.path.display();
-    Err(CliError::Runtime(format!("{path}: not the model {name} that Kiln knows")))
+    Err(CliError::Runtime(format!("{path}: not the model {} that Kiln knows", verification.entry.name)))
 }

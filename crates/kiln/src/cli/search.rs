@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use kiln::docqa::index::Index;
+use kiln::docqa::index::{Index, check_store};
 use kiln::docqa::retrieve;
 use kiln::docqa::similarity::GpuSimilarity;
 use serde::Serialize;
 
 use super::context::Context;
-use super::documents::{FilterArgs, place};
+use super::documents::{FilterArgs, place, whole_number};
 use super::encoder::EncoderArgs;
 use super::error::CliError;
 use super::output::OutputArgs;
@@ -29,7 +29,8 @@ pub(crate) struct SearchArgs {
     store: PathBuf,
 
     /// How many passages to find
-    #[arg(short = 'k', long, value_name = "N", default_value_t = 5)]
+    #[arg(short = 'k', long, value_name = "N", default_value_t = 5,
+        value_parser = whole_number, allow_negative_numbers = true)]
     contexts: usize,
 
     /// Print an array of {text, source, page, page_end, chunk_id, chunk_size, distance}
@@ -56,13 +57,18 @@ struct Row<'a> {
 impl SearchArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         retrieve::check(&self.query, self.contexts)?;
+        check_store(&self.store)?;
         let mut output = self.output.open()?;
         let (gpu, mut encoder) = self.encoder.load(context)?;
         let mut index = Index::open(&self.store, Box::new(GpuSimilarity::new(&gpu)))?;
         index.check_model(&encoder)?;
+        self.filter.check(index.documents().iter().map(|document| document.source.as_str()))?;
         context.announce(&gpu);
         let filter = self.filter.filter();
         let found = retrieve::retrieve(&mut index, &mut encoder, &self.query, self.contexts, &filter)?;
+        if found.hits.is_empty() {
+            self.filter.note_nothing(context);
+        }
         if self.json {
             let rows = found.hits.iter().map(|hit| Row { chunk: hit.chunk.view(), distance: hit.distance });
             output.json_rows(rows)?;
