@@ -113,44 +113,64 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
     Ok(())
 }
 
+/// Makes a tensor of `rows` rows of the input `x`.
+type Make = fn(&mut GraphBuilder, Value, usize) -> Result<Value, EngineError>;
+
 /// Small tensors beside a wide one of as many rows, which is cut: what moves or makes the rows must follow the cuts.
+/// With 900 rows the pieces start where a device can bind, and the small tensors stay whole; with 50 they are cut too,
+/// which not every op can follow, but none may give other numbers.
 #[test]
 fn rows_that_are_made_follow_a_wide_neighbour() -> Result<(), EngineError> {
-    let table: &[(&str, &[usize], Apply)] = &[
-        ("permute", &[4, 900], |g, x| g.permute(x, &[1, 0])),
-        ("sum of rows", &[2, 900, 1], |g, x| g.sum(x, &[0], false)),
-        ("slice of rows", &[950, 3], |g, x| g.slice(x, 0, 20, 920)),
-        ("concat of rows", &[450, 2], |g, x| g.concat(&[x, x], 0)),
-        ("reshape", &[9, 100], |g, x| g.reshape(x, &[900, 1])),
-        ("softmax of rows", &[900, 2], |g, x| g.softmax(x, None, 0)),
-        ("matmul_tn", &[4, 900], |g, x| {
-            let right = g.input("right", &[4, 4], DType::F32);
-            g.matmul_tn(x, right)
-        }),
-        ("matmul_tn that is cut itself", &[4, 900], |g, x| {
-            let right = g.input("wide right", &[4, 12], DType::F32);
-            g.matmul_tn(x, right)
-        }),
+    let table: &[(&str, fn(usize) -> Vec<usize>, Make)] = &[
+        ("permute", |rows| vec![4, rows], |g, x, _| g.permute(x, &[1, 0])),
+        ("sum of rows", |rows| vec![2, rows, 1], |g, x, _| g.sum(x, &[0], false)),
+        ("slice of rows", |rows| vec![rows + 50, 3], |g, x, rows| g.slice(x, 0, 20, rows + 20)),
+        ("concat of rows", |rows| vec![rows / 2, 2], |g, x, _| g.concat(&[x, x], 0)),
+        ("reshape", |rows| vec![rows / 10, 10], |g, x, rows| g.reshape(x, &[rows, 1])),
+        ("softmax of rows", |rows| vec![rows, 2], |g, x, _| g.softmax(x, None, 0)),
+        (
+            "matmul_tn",
+            |rows| vec![4, rows],
+            |g, x, _| {
+                let right = g.input("right", &[4, 3], DType::F32);
+                g.matmul_tn(x, right)
+            },
+        ),
+        (
+            "matmul_tn that is cut itself",
+            |rows| vec![4, rows],
+            |g, x, _| {
+                let right = g.input("wide right", &[4, 12], DType::F32);
+                g.matmul_tn(x, right)
+            },
+        ),
     ];
-    for (name, shape, apply) in table {
-        let mut g = GraphBuilder::new(name);
-        let x = g.input("x", shape, DType::F32);
-        let made = apply(&mut g, x)?;
-        let width = g.desc(made).last();
-        let wide = g.input("wide", &[900, 12], DType::F32);
-        let beside = g.concat(&[made, wide], 1)?;
-        let y = g.slice(beside, 1, 0, width + 12)?;
-        g.output("y", y);
-        let graph = g.finish();
-        let known = vec![
-            tensor("x", shape)?,
-            tensor("wide", &[900, 12])?,
-            tensor("right", &[4, 4])?,
-            tensor("wide right", &[4, 12])?,
-        ];
-        let inputs = known.into_iter().filter(|(name, _)| graph.inputs().any(|(known, _)| known == *name));
-        let pieces = same(&graph, &inputs.collect(), &HashMap::new())?;
-        assert!(pieces > 1, "{name} is not split at all");
+    for (rows, width) in [(900, 12), (50, 300)] {
+        for (name, shape, make) in table {
+            let shape = shape(rows);
+            let mut g = GraphBuilder::new(name);
+            let x = g.input("x", &shape, DType::F32);
+            let made = make(&mut g, x, rows)?;
+            let columns = g.desc(made).last() + width;
+            let wide = g.input("wide", &[rows, width], DType::F32);
+            let beside = g.concat(&[made, wide], 1)?;
+            let y = g.slice(beside, 1, 0, columns)?;
+            g.output("y", y);
+            let graph = g.finish();
+            let known = vec![
+                tensor("x", &shape)?,
+                tensor("wide", &[rows, width])?,
+                tensor("right", &[4, 3])?,
+                tensor("wide right", &[4, 12])?,
+            ];
+            let inputs =
+                known.into_iter().filter(|(name, _)| graph.inputs().any(|(known, _)| known == *name));
+            match same(&graph, &inputs.collect(), &HashMap::new()) {
+                Ok(pieces) => assert!(pieces > 1, "{name} is not split at all"),
+                Err(EngineError::CannotSplit { .. }) if rows == 50 && *name != "permute" => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
     Ok(())
 }
