@@ -116,12 +116,15 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
 /// Makes a tensor of `rows` rows of the input `x`.
 type Make = fn(&mut GraphBuilder, Value, usize) -> Result<Value, EngineError>;
 
+/// Name, shape of `x` for so many rows, and what is made of it.
+type Case = (&'static str, fn(usize) -> Vec<usize>, Make);
+
 /// Small tensors beside a wide one of as many rows, which is cut: what moves or makes the rows must follow the cuts.
 /// With 900 rows the pieces start where a device can bind, and the small tensors stay whole; with 50 they are cut too,
 /// which not every op can follow, but none may give other numbers.
 #[test]
 fn rows_that_are_made_follow_a_wide_neighbour() -> Result<(), EngineError> {
-    let table: &[(&str, fn(usize) -> Vec<usize>, Make)] = &[
+    let table: &[Case] = &[
         ("permute", |rows| vec![4, rows], |g, x, _| g.permute(x, &[1, 0])),
         ("sum of rows", |rows| vec![2, rows, 1], |g, x, _| g.sum(x, &[0], false)),
         ("slice of rows", |rows| vec![rows + 50, 3], |g, x, rows| g.slice(x, 0, 20, rows + 20)),
