@@ -119,7 +119,7 @@ impl GraphBuilder {
             None
         };
         if let Some(mismatch) = mismatch {
-            return Err(EngineError::Op { op: "assign", path: self.path.clone(), mismatch });
+            return Err(mismatch.at("assign", &self.path));
         }
         self.graph.assigns.push((variable, value));
         Ok(())

@@ -20,6 +20,11 @@ impl Mismatch {
     pub(crate) fn new(what: impl ToString, expected: impl ToString, got: impl ToString) -> Self {
         Self { what: what.to_string(), expected: expected.to_string(), got: got.to_string() }
     }
+
+    /// The error of an op at a layer path.
+    pub(crate) fn at(self, op: &'static str, path: &str) -> EngineError {
+        EngineError::Op { op, path: path.to_owned(), mismatch: self }
+    }
 }
 
 /// A weight could not be read; the text names the file or tensor and says why.

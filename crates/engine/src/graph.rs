@@ -133,11 +133,7 @@ impl Graph {
     /// Adds a node whose result has the description that the op infers.
     pub(crate) fn add_node(&mut self, op: Op, inputs: Vec<Value>, path: String) -> Result<Value> {
         let descs: Vec<&TensorDesc> = inputs.iter().map(|&value| self.desc(value)).collect();
-        let desc = infer_checked(&op, &descs).map_err(|mismatch| EngineError::Op {
-            op: op.name(),
-            path: path.clone(),
-            mismatch,
-        })?;
+        let desc = infer_checked(&op, &descs).map_err(|mismatch| mismatch.at(op.name(), &path))?;
         let output = self.add_value(desc, Origin::Node);
         self.nodes.push(Node { op, inputs, output, path });
         Ok(output)

@@ -18,6 +18,7 @@ pub mod passes;
 pub mod plan;
 mod select;
 mod session;
+mod strided_copy;
 mod tensor;
 mod views;
 mod weights;

@@ -203,11 +203,8 @@ impl<'a> Lowering<'a> {
             return Ok(());
         }
         let expected = format!("at most {SOFTWARE_ITERATIONS}");
-        Err(EngineError::Op {
-            op: self.op,
-            path: self.path.to_owned(),
-            mismatch: Mismatch::new("loop iterations on a software adapter", expected, iterations),
-        })
+        Err(Mismatch::new("loop iterations on a software adapter", expected, iterations)
+            .at(self.op, self.path))
     }
 
     /// Adds a dispatch of `workgroups` groups, folded into two dimensions where one cannot count them.
@@ -220,14 +217,9 @@ impl<'a> Lowering<'a> {
         workgroups: u64,
     ) -> Result<()> {
         let max = self.profile.limits.max_workgroups;
-        let workgroups = fold(workgroups, max).ok_or_else(|| EngineError::Op {
-            op: self.op,
-            path: self.path.to_owned(),
-            mismatch: Mismatch::new(
-                "workgroups",
-                format!("at most {}", u64::from(max) * u64::from(max)),
-                workgroups,
-            ),
+        let workgroups = fold(workgroups, max).ok_or_else(|| {
+            let most = u64::from(max) * u64::from(max);
+            Mismatch::new("workgroups", format!("at most {most}"), workgroups).at(self.op, self.path)
         })?;
         self.drafts.push(Draft {
             path: self.path.to_owned(),

@@ -65,7 +65,7 @@ impl fmt::Debug for Scalar {
     }
 }
 
-/// The name and arity in words of each op's inputs are its own; this is what all of them offer.
+/// What every op brings with it; the macro below makes the closed set of them.
 pub(crate) trait OpRules: fmt::Debug {
     /// The op's name in errors, plans and timings.
     const NAME: &'static str;

@@ -1,5 +1,20 @@
 //! Strided views of tensors, merged to the fewest dimensions and packed as the kernels want them.
 
+/// The shape that two shapes broadcast to.
+pub(crate) fn broadcast(lhs: &[usize], rhs: &[usize]) -> Option<Vec<usize>> {
+    let rank = lhs.len().max(rhs.len());
+    let extent =
+        |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |own| shape[own]);
+    (0..rank)
+        .map(|axis| match (extent(lhs, axis), extent(rhs, axis)) {
+            (a, b) if a == b => Some(a),
+            (1, b) => Some(b),
+            (a, 1) => Some(a),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Strides that repeat a tensor of `shape` over the broadcast shape `to` (aligned at the last dimension): 0 where
 /// an extent of 1 is repeated. The shapes must be compatible.
 pub(crate) fn broadcast_strides(shape: &[usize], to: &[usize]) -> Vec<usize> {
@@ -63,6 +78,23 @@ pub(crate) fn halves(values: &[usize]) -> ([u32; 4], [u32; 4]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shapes_broadcast_as_in_pytorch() {
+        type Row = (&'static [usize], &'static [usize], Option<&'static [usize]>);
+        let table: &[Row] = &[
+            (&[2, 3], &[2, 3], Some(&[2, 3])),
+            (&[2, 3], &[3], Some(&[2, 3])),
+            (&[2, 1], &[1, 3], Some(&[2, 3])),
+            (&[], &[4], Some(&[4])),
+            (&[5, 1, 3], &[4, 1], Some(&[5, 4, 3])),
+            (&[2, 3], &[2], None),
+            (&[2, 3], &[4, 3], None),
+        ];
+        for (lhs, rhs, expected) in table {
+            assert_eq!(broadcast(lhs, rhs).as_deref(), *expected, "{lhs:?} with {rhs:?}");
+        }
+    }
 
     #[test]
     fn equal_shapes_become_one_dimension() {

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! Nothing here panics on a device's failure: what the driver reports between calls is kept and comes
-//! out of the next one as a [`GpuError`]. The library reads no environment variable.
+//! out of the next one as a [`GpuError`]. The library reads no environment
+//! variable, but for those that [`quiet_driver`] names.
 
 mod adapter;
 mod buffer;

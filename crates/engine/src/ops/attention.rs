@@ -58,35 +58,30 @@ impl OpRules for Attention {
             let kv_tokens = lowering.input(1).desc.rows() as u32;
             let scale = self.scale.get();
             // Both kernels have the same parameters; the first keeps a head of a known width in registers.
-            if let Some(variant) = select::attention(lowering.profile, head_dim) {
-                let params = attention_packed::Params {
-                    tokens,
-                    heads,
-                    head_dim,
-                    q_stride: stride,
-                    k_stride: stride,
-                    v_stride: stride,
-                    output_stride: stride,
-                    kv_tokens,
-                    scale,
+            macro_rules! params {
+                ($kernel:ident) => {
+                    $kernel::Params {
+                        tokens,
+                        heads,
+                        head_dim,
+                        q_stride: stride,
+                        k_stride: stride,
+                        v_stride: stride,
+                        output_stride: stride,
+                        kv_tokens,
+                        scale,
+                    }
                 };
+            }
+            if let Some(variant) = select::attention(lowering.profile, head_dim) {
+                let params = params!(attention_packed);
                 let bindings = attention_packed::Bindings { q, k, v, spans, output };
                 lowering.check_iterations(u64::from(kv_tokens))?;
                 let tiles = u64::from(tokens.div_ceil(variant.queries())) * u64::from(heads);
                 let groups = tiles.div_ceil(u64::from(variant.threads()));
                 lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
             } else {
-                let params = attention_any::Params {
-                    tokens,
-                    heads,
-                    head_dim,
-                    q_stride: stride,
-                    k_stride: stride,
-                    v_stride: stride,
-                    output_stride: stride,
-                    kv_tokens,
-                    scale,
-                };
+                let params = params!(attention_any);
                 let bindings = attention_any::Bindings { q, k, v, spans, output };
                 let variant = attention_any::Variant::Base;
                 // Four rows of k and v at a time, eight columns of each.

@@ -6,7 +6,7 @@ use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
-use crate::views::{View, broadcast_strides, halves};
+use crate::views::{View, broadcast, broadcast_strides, halves};
 
 /// `output[i] = f(lhs[i], rhs[i])`. Shapes are aligned at the last dimension, and an extent of 1 is repeated, as
 /// PyTorch does.
@@ -24,21 +24,6 @@ pub enum Binary {
     Maximum,
     /// The smaller; NaN wins (`torch.minimum`).
     Minimum,
-}
-
-/// The shape that two shapes broadcast to.
-pub(crate) fn broadcast(lhs: &[usize], rhs: &[usize]) -> Option<Vec<usize>> {
-    let rank = lhs.len().max(rhs.len());
-    let extent =
-        |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |own| shape[own]);
-    (0..rank)
-        .map(|axis| match (extent(lhs, axis), extent(rhs, axis)) {
-            (a, b) if a == b => Some(a),
-            (1, b) => Some(b),
-            (a, 1) => Some(a),
-            _ => None,
-        })
-        .collect()
 }
 
 impl OpRules for Binary {
@@ -92,27 +77,5 @@ impl OpRules for Binary {
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shapes_broadcast_as_in_pytorch() {
-        type Row = (&'static [usize], &'static [usize], Option<&'static [usize]>);
-        let table: &[Row] = &[
-            (&[2, 3], &[2, 3], Some(&[2, 3])),
-            (&[2, 3], &[3], Some(&[2, 3])),
-            (&[2, 1], &[1, 3], Some(&[2, 3])),
-            (&[], &[4], Some(&[4])),
-            (&[5, 1, 3], &[4, 1], Some(&[5, 4, 3])),
-            (&[2, 3], &[2], None),
-            (&[2, 3], &[4, 3], None),
-        ];
-        for (lhs, rhs, expected) in table {
-            assert_eq!(broadcast(lhs, rhs).as_deref(), *expected, "{lhs:?} with {rhs:?}");
-        }
     }
 }

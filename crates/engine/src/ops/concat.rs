@@ -2,9 +2,9 @@
 
 use super::OpRules;
 use super::expect;
-use super::slice::StridedCopy;
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
+use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
 
 /// `torch.cat`: the inputs, one behind the other along `dim`; all other extents are equal.

@@ -187,11 +187,8 @@ impl OpRules for Matmul {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let (lhs, rhs) = (lowering.input(0), lowering.input(1));
-        let geometry = self.geometry(lhs.desc, rhs.desc).map_err(|mismatch| crate::EngineError::Op {
-            op: Self::NAME,
-            path: lowering.path.to_owned(),
-            mismatch,
-        })?;
+        let geometry =
+            self.geometry(lhs.desc, rhs.desc).map_err(|mismatch| mismatch.at(Self::NAME, lowering.path))?;
         let kernel = select::matmul(lowering.profile, self, &geometry);
         for block in lowering.blocks()? {
             // A split right side gives the output's columns in turns: one dispatch a piece.

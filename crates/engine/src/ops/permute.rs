@@ -1,9 +1,9 @@
 //! Dimensions in another order.
 
-use super::slice::StridedCopy;
 use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
+use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
 
 /// `torch.permute`: dimension `i` of the output is dimension `dims[i]` of the input, copied into row-major order.

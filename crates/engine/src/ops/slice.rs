@@ -1,12 +1,10 @@
-//! A range of one dimension, and the strided copy that permute and concat share with it.
-
-use kiln_kernels::copy_strided;
+//! A range of one dimension.
 
 use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
-use crate::lower::{Bound, Lowering};
+use crate::lower::Lowering;
+use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
-use crate::views::{View, halves};
 
 /// `input[.., start..end, ..]` along one dimension: `torch.narrow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,42 +50,5 @@ impl OpRules for Slice {
             .dispatch(lowering)?;
         }
         Ok(())
-    }
-}
-
-/// Copies `shape` elements from one strided view to another; all in elements, slowest dimension first.
-pub(super) struct StridedCopy<'a> {
-    pub(super) input: Bound,
-    pub(super) input_offset: usize,
-    pub(super) input_strides: &'a [usize],
-    pub(super) output: Bound,
-    pub(super) output_offset: usize,
-    pub(super) output_strides: &'a [usize],
-    pub(super) shape: &'a [usize],
-}
-
-impl StridedCopy<'_> {
-    pub(super) fn dispatch(self, lowering: &mut Lowering<'_>) -> Result<()> {
-        let view = View::merged(self.shape, [self.input_strides, self.output_strides]);
-        let (shape_low, shape_high) = halves(&view.shape);
-        let (input_low, input_high) = halves(&view.strides[0]);
-        let (output_low, output_high) = halves(&view.strides[1]);
-        let count = self.shape.iter().product::<usize>() as u32;
-        let params = copy_strided::Params {
-            count,
-            rank: view.rank(),
-            input_offset: self.input_offset as u32,
-            output_offset: self.output_offset as u32,
-            shape_low,
-            shape_high,
-            input_low,
-            input_high,
-            output_low,
-            output_high,
-        };
-        let bindings = copy_strided::Bindings { input: self.input, output: self.output };
-        let variant = copy_strided::Variant::Base;
-        let groups = u64::from(count.div_ceil(variant.threads()));
-        lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)
     }
 }

@@ -2,12 +2,12 @@
 
 use kiln_kernels::softmax_row;
 
-use super::{OpRules, binary, expect};
+use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::select::{RowForm, row_form};
 use crate::tensor::{DType, TensorDesc};
-use crate::views::{View, broadcast_strides, halves};
+use crate::views::{View, broadcast, broadcast_strides, halves};
 
 /// `softmax(input + mask)` over one dimension: `torch.softmax`. The mask is an optional second input that
 /// broadcasts to the first.
@@ -33,7 +33,7 @@ impl OpRules for Softmax {
         expect::dim(self.dim, input)?;
         if let Some(mask) = mask {
             expect::dtype("mask", mask, DType::F32)?;
-            if binary::broadcast(&input.shape, &mask.shape).as_deref() != Some(&input.shape) {
+            if broadcast(&input.shape, &mask.shape).as_deref() != Some(&input.shape) {
                 return Err(Mismatch::new("mask", format!("a shape that broadcasts to {input}"), mask));
             }
         }

@@ -3,7 +3,7 @@
 use kiln_gpu::DeviceProfile;
 
 use super::Rewriter;
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Node};
 use crate::ops::{Matmul, Op, PackPanels, RhsLayout};
 use crate::select;
@@ -13,7 +13,7 @@ use crate::tensor::MAX_RANK;
 /// `hoist_constants` then moves it to load time.
 ///
 /// # Errors
-/// [`EngineError::Op`] for a malformed graph.
+/// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
 pub fn pack_weights(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
@@ -37,11 +37,7 @@ fn pack(
     constant: bool,
 ) -> Result<()> {
     let (lhs, rhs) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
-    let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| EngineError::Op {
-        op: node.op.name(),
-        path: node.path.clone(),
-        mismatch,
-    })?;
+    let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
     // Panels have a dimension more.
     if rhs.rank() == MAX_RANK || !select::wants_panels(profile, &geometry, constant) {
         return rewriter.keep(node);

@@ -3,7 +3,7 @@
 use kiln_gpu::DeviceProfile;
 
 use super::Rewriter;
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Node};
 use crate::ops::{Binary, Matmul, Op, RhsLayout, Slice, Unary};
 use crate::select::SOFTWARE_ITERATIONS;
@@ -15,7 +15,7 @@ const PART: usize = 32_768;
 /// the depth, each adding the one before. Only software adapters have such a limit; elsewhere the graph stays as it is.
 ///
 /// # Errors
-/// [`EngineError::Op`] for a malformed graph.
+/// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
 pub fn split_depth(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
@@ -30,11 +30,7 @@ pub fn split_depth(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
 
 fn split(rewriter: &mut Rewriter<'_>, matmul: &Matmul, node: &Node) -> Result<()> {
     let (lhs, rhs) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
-    let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| EngineError::Op {
-        op: node.op.name(),
-        path: node.path.clone(),
-        mismatch,
-    })?;
+    let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
     let rhs_dim = match matmul.rhs {
         RhsLayout::RowMajor => rhs.rank() - 2,
         RhsLayout::Transposed => rhs.rank() - 1,
