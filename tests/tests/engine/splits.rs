@@ -231,3 +231,63 @@ fn what_cannot_be_split_says_so() -> Result<(), EngineError> {
     );
     Ok(())
 }
+
+/// Graphs that nobody thought of: random ops one after the other, whole and in pieces, give the same bits.
+#[test]
+fn random_graphs_in_pieces() -> Result<(), EngineError> {
+    let (mut compared, mut refused) = (0, 0);
+    for seed in 0..60 {
+        let choices = data::indices(&format!("graph {seed}"), 10, 1 << 16);
+        let (rows, cols) = (40 + choices[0] as usize % 900, 3 + choices[1] as usize % 30);
+        let mut g = GraphBuilder::new("random");
+        let mut values =
+            vec![g.input("x", &[rows, cols], DType::F32), g.input("z", &[rows, cols], DType::F32)];
+        let (row, square) = (g.constant("row", &[cols]), g.constant("square", &[cols, cols]));
+        for pair in choices[2..].chunks(2) {
+            let at = |number: u32| values[number as usize / 16 % values.len()];
+            let (a, b) = (at(pair[0]), at(pair[1]));
+            values.push(match pair[0] % 12 {
+                0 => g.add(a, b)?,
+                1 => g.gelu(a)?,
+                2 => g.linear(a, square, Some(row))?,
+                3 => g.layer_norm(a, row, row, 1e-5)?,
+                4 => g.softmax(a, Some(row), 1)?,
+                5 => {
+                    let both = g.concat(&[a, b], 1)?;
+                    g.slice(both, 1, 1, cols + 1)?
+                }
+                6 => {
+                    let mean = g.mean(a, &[1], true)?;
+                    g.sub(b, mean)?
+                }
+                7 => {
+                    let both = g.concat(&[a, b], 0)?;
+                    g.slice(both, 0, rows / 2, rows / 2 + rows)?
+                }
+                8 => {
+                    let turned = g.permute(a, &[1, 0])?;
+                    g.permute(turned, &[1, 0])?
+                }
+                9 => {
+                    let gram = g.matmul_tn(a, b)?;
+                    g.matmul(b, gram)?
+                }
+                10 => {
+                    let total = g.sum(a, &[0], true)?;
+                    g.maximum(b, total)?
+                }
+                _ => g.l2_normalize(a, 1e-12)?,
+            });
+        }
+        g.output("y", values[values.len() - 1]);
+        let weights = [tensor("row", &[cols])?, tensor("square", &[cols, cols])?];
+        let weights = weights.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        match same(&g.finish(), &vec![tensor("x", &[rows, cols])?, tensor("z", &[rows, cols])?], &weights) {
+            Ok(_) => compared += 1,
+            Err(EngineError::CannotSplit { .. } | EngineError::RowTooLarge { .. }) => refused += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    assert!(compared > 10, "{compared} graphs were compared, {refused} could not be split");
+    Ok(())
+}
