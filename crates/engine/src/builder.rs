@@ -1,5 +1,12 @@
 //! Builds a graph op by op. A mistake is found at the op that makes it, and names the layer.
 
+mod activation;
+mod conv;
+mod conv_transpose;
+mod norm;
+mod pool;
+mod resample;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 

@@ -5,7 +5,8 @@ use kiln_gpu::DeviceProfile;
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::passes::{
-    Hoisted, copy_replaced, drop_dead, fuse_epilogue, hoist_constants, pack_weights, split_depth,
+    Hoisted, conv_as_linear, copy_replaced, drop_dead, fuse_epilogue, hoist_constants, pack_weights,
+    split_depth,
 };
 
 /// Checks a graph, rewrites it for a device and cuts it into what runs at load and what runs each time.
@@ -18,6 +19,7 @@ pub fn compile(graph: &Graph, profile: &DeviceProfile) -> Result<Hoisted> {
     let graph = drop_dead(graph)?;
     let graph = copy_replaced(&graph)?;
     let graph = fuse_epilogue(&graph)?;
+    let graph = conv_as_linear(&graph)?;
     let graph = split_depth(&graph, profile)?;
     let graph = pack_weights(&graph, profile)?;
     hoist_constants(&graph)

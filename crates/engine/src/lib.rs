@@ -22,6 +22,7 @@ mod strided_copy;
 mod tensor;
 mod views;
 mod weights;
+mod window;
 
 pub use builder::GraphBuilder;
 pub use compile::compile;
@@ -32,3 +33,4 @@ pub use plan::Plan;
 pub use session::{Outputs, PlanId, Session, StepTime};
 pub use tensor::{DType, MAX_RANK, Tensor, TensorDesc};
 pub use weights::{NoWeights, WeightError, WeightSource};
+pub use window::{Axis, Padding};

@@ -7,6 +7,7 @@ use kiln_gpu::DeviceProfile;
 use kiln_kernels::Kernel;
 
 use crate::error::{EngineError, Mismatch, Result};
+use crate::ops::Epilogue;
 use crate::select::SOFTWARE_ITERATIONS;
 use crate::tensor::{DType, TensorDesc};
 
@@ -185,6 +186,21 @@ impl<'a> Lowering<'a> {
         } else {
             self.whole(index)
         }
+    }
+
+    /// The bias and the residual of an op with `own` inputs before them. The flags say which of them a kernel reads; a
+    /// readable binding fills the place of one that is absent.
+    pub(crate) fn epilogue(
+        &self,
+        epilogue: &Epilogue,
+        own: usize,
+        block: &Block,
+        filler: Bound,
+    ) -> Result<[Bound; 2]> {
+        let bias = if epilogue.bias { self.whole(own)? } else { filler };
+        let residual =
+            if epilogue.residual { self.rowwise(own + usize::from(epilogue.bias), block)? } else { filler };
+        Ok([bias, residual])
     }
 
     pub(crate) fn cannot_split(&self, desc: &TensorDesc, why: &'static str) -> EngineError {

@@ -5,7 +5,9 @@
 mod attention;
 mod binary;
 mod concat;
+mod conv2d;
 mod embedding;
+mod epilogue;
 mod index_select;
 mod l2_normalize;
 mod layer_norm;
@@ -28,7 +30,9 @@ use crate::tensor::TensorDesc;
 pub use attention::Attention;
 pub use binary::Binary;
 pub use concat::Concat;
+pub use conv2d::{Conv2d, ConvGeometry, ConvOptions, ConvWeight};
 pub use embedding::Embedding;
+pub use epilogue::Epilogue;
 pub use index_select::IndexSelect;
 pub use l2_normalize::L2Normalize;
 pub use layer_norm::LayerNorm;
@@ -126,7 +130,7 @@ macro_rules! ops {
 }
 
 ops! {
-    Attention Binary Concat Embedding IndexSelect L2Normalize LayerNorm Matmul PackPanels Permute Reduce Reshape
+    Attention Binary Concat Conv2d Embedding IndexSelect L2Normalize LayerNorm Matmul PackPanels Permute Reduce Reshape
     SegmentMean Slice Softmax Unary
 }
 

@@ -1,5 +1,6 @@
 //! Rewrites of a graph that leave its results unchanged. Each is a function from graph to graph.
 
+mod conv_as_linear;
 mod copy_replaced;
 mod drop_dead;
 mod fuse_epilogue;
@@ -10,6 +11,7 @@ mod split_depth;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Origin, Value};
 
+pub use conv_as_linear::conv_as_linear;
 pub use copy_replaced::copy_replaced;
 pub use drop_dead::drop_dead;
 pub use fuse_epilogue::fuse_epilogue;

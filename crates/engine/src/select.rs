@@ -3,7 +3,7 @@
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::{attention_packed, matmul_register, matmul_shared, matmul_vector};
 
-use crate::ops::{Matmul, MatmulGeometry, RhsLayout};
+use crate::ops::{ConvGeometry, Matmul, MatmulGeometry, RhsLayout};
 
 /// How many invocations share a row in the kernels over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,4 +104,11 @@ pub(crate) fn attention(profile: &DeviceProfile, head_dim: u32) -> Option<attent
         (false, 64) => Some(Variant::GpuH64),
         _ => None,
     }
+}
+
+/// Whether the weight of a convolution should be packed in panels for the register kernel.
+pub(crate) fn wants_conv_panels(profile: &DeviceProfile, geometry: &ConvGeometry) -> bool {
+    // Until the register kernel is there (its author turns this on): software adapters, but not depthwise ones.
+    let _ = (profile.kind.is_software(), geometry.is_depthwise());
+    false
 }

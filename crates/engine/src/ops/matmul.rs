@@ -2,7 +2,7 @@
 
 use kiln_kernels::{matmul_naive, matmul_register, matmul_shared, matmul_vector};
 
-use super::{Activation, OpRules, PANEL, expect};
+use super::{Epilogue, OpRules, PANEL, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::{Block, Bound, Lowering, Piece};
 use crate::select::{self, MatmulKernel};
@@ -22,36 +22,25 @@ pub enum RhsLayout {
     },
 }
 
-/// `activation(lhs rhs + bias) + residual` over the last two dimensions: `torch.matmul`, or
+/// `lhs rhs` over the last two dimensions, with an [`Epilogue`] by columns: `torch.matmul`, or
 /// `torch.nn.functional.linear` where the right side is transposed.
 ///
 /// The left side is `[batch..][rows][depth]`, or with its last two dimensions swapped if `transpose_lhs`. Batch
-/// dimensions are equal on both sides, or absent on one. Inputs are left, right, then the bias `[cols]` if `bias`,
-/// then the residual, of the output's shape, if `residual`.
+/// dimensions are equal on both sides, or absent on one. Inputs are left, right, then those of the epilogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Matmul {
     /// Whether the left side is `[..][depth][rows]`.
     pub transpose_lhs: bool,
     /// Layout of the right side.
     pub rhs: RhsLayout,
-    /// Whether a bias row is added.
-    pub bias: bool,
-    /// Applied after the bias.
-    pub activation: Option<Activation>,
-    /// Whether a tensor is added last.
-    pub residual: bool,
+    /// What is done with the sums.
+    pub epilogue: Epilogue,
 }
 
 impl Matmul {
     /// A plain product of row-major sides.
     pub fn new() -> Self {
-        Self {
-            transpose_lhs: false,
-            rhs: RhsLayout::RowMajor,
-            bias: false,
-            activation: None,
-            residual: false,
-        }
+        Self { transpose_lhs: false, rhs: RhsLayout::RowMajor, epilogue: Epilogue::default() }
     }
 
     /// A product with a right side of the given layout.
@@ -160,28 +149,14 @@ impl OpRules for Matmul {
     const NAME: &'static str = "matmul";
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
-        let [lhs, rhs, rest @ ..] = inputs else {
+        let [lhs, rhs, ..] = inputs else {
             return Err(Mismatch::new("number of inputs", "at least 2", inputs.len()));
         };
         expect::dtype("left side", lhs, DType::F32)?;
         expect::dtype("right side", rhs, DType::F32)?;
         let geometry = self.geometry(lhs, rhs)?;
         let output = TensorDesc::f32(geometry.output_shape());
-        let extras = usize::from(self.bias) + usize::from(self.residual);
-        if rest.len() != extras {
-            return Err(Mismatch::new("number of inputs", 2 + extras, inputs.len()));
-        }
-        let mut rest = rest.iter();
-        if self.bias
-            && let Some(bias) = rest.next()
-        {
-            expect::shape("bias", bias, &[geometry.cols])?;
-        }
-        if self.residual
-            && let Some(residual) = rest.next()
-        {
-            expect::shape("residual", residual, &output.shape)?;
-        }
+        self.epilogue.check(2, inputs, geometry.cols, &output)?;
         Ok(output)
     }
 
@@ -247,8 +222,8 @@ impl Matmul {
             col_start: col_start as u32,
             piece_cols: piece_cols as u32,
             output_cols: cols,
-            flags: u32::from(self.bias) | (u32::from(self.residual) << 1),
-            activation: self.activation.map_or(0, Activation::code),
+            flags: self.epilogue.flags(),
+            activation: self.epilogue.activation_code(),
         }
     }
 
@@ -266,9 +241,7 @@ impl Matmul {
         };
         let rhs =
             if geometry.rhs_batched { lowering.rowwise(1, block)? } else { lowering.input(1).bound(piece) };
-        // The flags say which of these are read; any readable buffer fills the place of one that is absent.
-        let bias = if self.bias { lowering.whole(2)? } else { lhs };
-        let residual = if self.residual { lowering.rowwise(2 + usize::from(self.bias), block)? } else { lhs };
+        let [bias, residual] = lowering.epilogue(&self.epilogue, 2, block, lhs)?;
         Ok(Sides { lhs, rhs, bias, residual, output: block.output })
     }
 }
@@ -360,7 +333,8 @@ mod tests {
     #[test]
     fn shapes_of_products() {
         let plain = Matmul::new();
-        let linear = Matmul { bias: true, ..Matmul::with_rhs(RhsLayout::Transposed) };
+        let linear =
+            Matmul { epilogue: Epilogue::with_bias(true), ..Matmul::with_rhs(RhsLayout::Transposed) };
         let packed = Matmul::with_rhs(RhsLayout::Panels { cols: 9 });
         let transposed = Matmul { transpose_lhs: true, ..plain };
         type Row<'a> = (Matmul, &'a [&'a [usize]], Result<&'a [usize], &'a str>);

@@ -1,12 +1,12 @@
-//! Moves bias, activation and residual add into the product that they follow.
+//! Moves bias, activation and residual add into the product or convolution that they follow.
 
 use super::Rewriter;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Value};
-use crate::ops::{Binary, Matmul, Op, Unary};
+use crate::ops::{Binary, Epilogue, Op, Unary};
 
-/// Fuses `residual + activation(product + bias)`, or any part of it in this order, into the matmul, as long as
-/// nothing else reads the values in between.
+/// Fuses `residual + activation(sum + bias)`, or any part of it in this order, into the op that makes the sum and has an
+/// [`Epilogue`], as long as nothing else reads the values in between.
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
@@ -19,13 +19,15 @@ pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
         }
     }
     // For each node that ends a chain: the fused op and its inputs. Everything else of the chain is left out.
-    let mut replaced: Vec<Option<(Matmul, Vec<Value>)>> = vec![None; graph.nodes().len()];
+    let mut replaced: Vec<Option<(Op, Vec<Value>)>> = vec![None; graph.nodes().len()];
     let mut absorbed = vec![false; graph.nodes().len()];
     // A sum of two products can end the chain of one of them only.
     let mut taken = vec![false; graph.nodes().len()];
     for (index, node) in graph.nodes().iter().enumerate() {
-        let Op::Matmul(matmul) = &node.op else { continue };
-        let mut fused = (*matmul, node.inputs.clone());
+        if epilogue(&mut node.op.clone()).is_none() {
+            continue;
+        }
+        let mut fused = (node.op.clone(), node.inputs.clone());
         let mut last = index;
         while uses[graph.nodes()[last].output.index()] == 1
             && let Some(next) = reader[graph.nodes()[last].output.index()]
@@ -46,12 +48,7 @@ pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
     for (index, node) in graph.nodes().iter().enumerate() {
         match replaced[index].take() {
             Some((op, inputs)) if !absorbed[index] => {
-                rewriter.keep(&Node {
-                    op: op.into(),
-                    inputs,
-                    output: node.output,
-                    path: node.path.clone(),
-                })?;
+                rewriter.keep(&Node { op, inputs, output: node.output, path: node.path.clone() })?;
             }
             _ if absorbed[index] => {}
             _ => rewriter.keep(node)?,
@@ -60,27 +57,36 @@ pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
     Ok(rewriter.finish())
 }
 
-/// The product with one more step in its epilogue, if `node` is such a step on `value`.
-fn absorb(
-    graph: &Graph,
-    fused: &(Matmul, Vec<Value>),
-    value: Value,
-    node: &Node,
-) -> Option<(Matmul, Vec<Value>)> {
-    let (mut matmul, mut inputs) = fused.clone();
+/// The epilogue of an op that has one, and how many inputs of its own stand before the epilogue's.
+fn epilogue(op: &mut Op) -> Option<(&mut Epilogue, usize)> {
+    match op {
+        Op::Matmul(op) => Some((&mut op.epilogue, 2)),
+        Op::Conv2d(op) => Some((&mut op.epilogue, 2)),
+        _ => None,
+    }
+}
+
+/// The op with one more step in its epilogue, if `node` is such a step on `value`.
+fn absorb(graph: &Graph, fused: &(Op, Vec<Value>), value: Value, node: &Node) -> Option<(Op, Vec<Value>)> {
+    let (mut op, mut inputs) = fused.clone();
+    // A row is added along the last dimension: columns of a product, but not channels of an image.
+    let by_columns = matches!(op, Op::Matmul(_));
+    let (epilogue, own) = epilogue(&mut op)?;
     match (&node.op, node.inputs.as_slice()) {
-        (Op::Unary(Unary::Activation(activation)), _) if matmul.activation.is_none() && !matmul.residual => {
-            matmul.activation = Some(*activation);
+        (Op::Unary(Unary::Activation(activation)), _)
+            if epilogue.activation.is_none() && !epilogue.residual =>
+        {
+            epilogue.activation = Some(*activation);
         }
         (Op::Binary(Binary::Add), &[a, b]) if a != b => {
             let other = if a == value { b } else { a };
-            let (product, added) = (graph.desc(value), graph.desc(other));
-            let plain = !matmul.bias && matmul.activation.is_none() && !matmul.residual;
-            if plain && added.shape == [product.last()] && product.rank() > 1 {
-                matmul.bias = true;
-                inputs.insert(2, other);
-            } else if !matmul.residual && added == product {
-                matmul.residual = true;
+            let (sum, added) = (graph.desc(value), graph.desc(other));
+            let plain = *epilogue == Epilogue::default();
+            if by_columns && plain && added.shape == [sum.last()] && sum.rank() > 1 {
+                epilogue.bias = true;
+                inputs.insert(own, other);
+            } else if !epilogue.residual && added == sum {
+                epilogue.residual = true;
                 inputs.push(other);
             } else {
                 return None;
@@ -88,7 +94,7 @@ fn absorb(
         }
         _ => return None,
     }
-    Some((matmul, inputs))
+    Some((op, inputs))
 }
 
 #[cfg(test)]
@@ -114,7 +120,7 @@ mod tests {
         let graph = fuse_epilogue(&g.finish())?;
         graph.check()?;
         assert_eq!(graph.nodes().len(), 2, "{graph}");
-        assert!(names(&graph)[1].contains("bias: true, activation: Some(Gelu), residual: true"), "{graph}");
+        assert!(names(&graph)[1].contains("epilogue: bias+Gelu+residual"), "{graph}");
         Ok(())
     }
 

@@ -1,15 +1,15 @@
-//! Gives the right side of a product the layout that the chosen kernel reads.
+//! Gives the right side of a product, and the weight of a convolution, the layout that the chosen kernel reads.
 
 use kiln_gpu::DeviceProfile;
 
 use super::Rewriter;
 use crate::error::Result;
 use crate::graph::{Graph, Node};
-use crate::ops::{Matmul, Op, PackPanels, RhsLayout};
+use crate::ops::{Conv2d, ConvWeight, Matmul, Op, PackPanels, Reshape, RhsLayout};
 use crate::select;
 use crate::tensor::MAX_RANK;
 
-/// Inserts a [`PackPanels`] before each product that the register kernel shall compute. For a weight,
+/// Inserts a [`PackPanels`] before each product and each convolution that a register kernel shall compute. For a weight,
 /// `hoist_constants` then moves it to load time.
 ///
 /// # Errors
@@ -22,6 +22,9 @@ pub fn pack_weights(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
         match &node.op {
             Op::Matmul(matmul) if !matches!(matmul.rhs, RhsLayout::Panels { .. }) => {
                 pack(&mut rewriter, matmul, node, profile, constant[node.inputs[1].index()])?;
+            }
+            Op::Conv2d(conv) if conv.weight == ConvWeight::Plain => {
+                pack_conv(&mut rewriter, conv, node, profile)?;
             }
             _ => rewriter.keep(node)?,
         }
@@ -47,6 +50,25 @@ fn pack(
     inputs[1] = rewriter.new.add_node(pack.into(), vec![inputs[1]], node.path.clone())?;
     let packed = Matmul { rhs: RhsLayout::Panels { cols: geometry.cols }, ..*matmul };
     let output = rewriter.new.add_node(packed.into(), inputs, node.path.clone())?;
+    rewriter.map[node.output.index()] = Some(output);
+    Ok(())
+}
+
+/// The weight of a convolution is packed as the right sides of a batch of products, one for each group.
+fn pack_conv(rewriter: &mut Rewriter<'_>, conv: &Conv2d, node: &Node, profile: &DeviceProfile) -> Result<()> {
+    let (input, weight) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
+    let geometry =
+        conv.geometry(input, weight).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
+    if !select::wants_conv_panels(profile, &geometry) {
+        return rewriter.keep(node);
+    }
+    let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
+    let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
+    let matrices = Reshape { shape: vec![geometry.groups, geometry.group_out(), geometry.depth()] };
+    let matrices = add(matrices.into(), vec![inputs[1]])?;
+    inputs[1] = add(PackPanels { transposed: true }.into(), vec![matrices])?;
+    let layout = ConvWeight::Panels { out_channels: geometry.out_channels, kernel: geometry.kernel() };
+    let output = add(Conv2d { weight: layout, ..*conv }.into(), inputs)?;
     rewriter.map[node.output.index()] = Some(output);
     Ok(())
 }

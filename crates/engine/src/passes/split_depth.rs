@@ -5,7 +5,7 @@ use kiln_gpu::DeviceProfile;
 use super::Rewriter;
 use crate::error::Result;
 use crate::graph::{Graph, Node};
-use crate::ops::{Binary, Matmul, Op, RhsLayout, Slice, Unary};
+use crate::ops::{Binary, Epilogue, Matmul, Op, RhsLayout, Slice, Unary};
 use crate::select::SOFTWARE_ITERATIONS;
 
 /// Depth of a part: a power of two well below [`SOFTWARE_ITERATIONS`].
@@ -47,21 +47,22 @@ fn split(rewriter: &mut Rewriter<'_>, matmul: &Matmul, node: &Node) -> Result<()
         let end = (start + PART).min(geometry.depth);
         let left = add(Slice { dim: lhs_dim, start, end }.into(), vec![inputs[0]])?;
         let right = add(Slice { dim: rhs_dim, start, end }.into(), vec![inputs[1]])?;
-        let part = Matmul { bias: false, activation: None, residual: sum.is_some(), ..*matmul };
+        let epilogue = Epilogue { residual: sum.is_some(), ..Epilogue::default() };
+        let part = Matmul { epilogue, ..*matmul };
         sum = Some(add(part.into(), [left, right].into_iter().chain(sum).collect())?);
     }
     // The epilogue belongs to the whole sum. A depth beyond the limit has at least one part.
     let Some(mut result) = sum else { return rewriter.keep(node) };
     let mut rest = inputs[2..].iter().copied();
-    if matmul.bias
+    if matmul.epilogue.bias
         && let Some(bias) = rest.next()
     {
         result = add(Binary::Add.into(), vec![result, bias])?;
     }
-    if let Some(activation) = matmul.activation {
+    if let Some(activation) = matmul.epilogue.activation {
         result = add(Unary::Activation(activation).into(), vec![result])?;
     }
-    if matmul.residual
+    if matmul.epilogue.residual
         && let Some(residual) = rest.next()
     {
         result = add(Binary::Add.into(), vec![result, residual])?;

@@ -1,0 +1,228 @@
+//! Windows that slide over an axis: the one formula for the sizes that convolution and pooling make.
+
+use crate::error::Mismatch;
+
+/// What surrounds the input of a convolution or pooling of `N` spatial axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Padding<const N: usize> {
+    /// Nothing: only whole windows of the input count.
+    Valid,
+    /// As much as gives `ceil(input / stride)` outputs, the odd element behind the input: Keras's `padding="same"`.
+    Same,
+    /// So many elements before and after the input, for each axis.
+    Sides([[usize; 2]; N]),
+}
+
+impl<const N: usize> Padding<N> {
+    /// `n` elements on every side.
+    pub const fn all(n: usize) -> Self {
+        Self::Sides([[n; 2]; N])
+    }
+
+    /// Before and after each axis as many elements as its entry says: PyTorch's `padding=(h, w)`.
+    pub const fn axes(n: [usize; N]) -> Self {
+        let mut sides = [[0; 2]; N];
+        let mut axis = 0;
+        while axis < N {
+            sides[axis] = [n[axis]; 2];
+            axis += 1;
+        }
+        Self::Sides(sides)
+    }
+}
+
+impl Padding<1> {
+    /// The same padding of the second of two axes, the first of which has the extent 1.
+    pub(crate) const fn as_row(self) -> Padding<2> {
+        match self {
+            Padding::Valid => Padding::Valid,
+            Padding::Same => Padding::Same,
+            Padding::Sides([sides]) => Padding::Sides([[0; 2], sides]),
+        }
+    }
+}
+
+/// A window on one axis, resolved against the input's extent.
+///
+/// Made by [`Axis::pair`], which holds that all sizes are positive and at least one window fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Axis {
+    /// Extent of the input.
+    pub input: usize,
+    /// Taps of the window.
+    pub kernel: usize,
+    /// Distance between neighbouring windows.
+    pub stride: usize,
+    /// Distance between neighbouring taps.
+    pub dilation: usize,
+    /// Padding in front of the input.
+    pub before: usize,
+    /// Padding behind the input.
+    pub after: usize,
+}
+
+impl Axis {
+    /// Resolves both axes, `[height, width]`, of an image.
+    ///
+    /// # Errors
+    /// A [`Mismatch`] where a size is zero, or the window is larger than the padded input.
+    pub fn pair(
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: Padding<2>,
+        dilation: [usize; 2],
+        input: [usize; 2],
+    ) -> Result<[Self; 2], Mismatch> {
+        let axis = |name: &str, i: usize| {
+            Self::resolve(name, kernel[i], stride[i], dilation[i], input[i], |span| match padding {
+                Padding::Valid => [0, 0],
+                Padding::Same => same(input[i], stride[i], span),
+                Padding::Sides(sides) => sides[i],
+            })
+        };
+        Ok([axis("height", 0)?, axis("width", 1)?])
+    }
+
+    fn resolve(
+        name: &str,
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+        input: usize,
+        padding: impl FnOnce(usize) -> [usize; 2],
+    ) -> Result<Self, Mismatch> {
+        for (what, size) in [("kernel", kernel), ("stride", stride), ("dilation", dilation), ("input", input)]
+        {
+            if size == 0 {
+                return Err(Mismatch::new(format!("{what} {name}"), "at least 1", size));
+            }
+        }
+        let too_large = |what: &str| Mismatch::new(format!("{what} {name}"), "less than 2^31", "more");
+        let fits = |size: &usize| *size < 1 << 31;
+        let span = dilation.checked_mul(kernel - 1).and_then(|reach| reach.checked_add(1)).filter(fits);
+        let span = span.ok_or_else(|| too_large("dilated kernel"))?;
+        let [before, after] = padding(span);
+        let padded = input.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(fits);
+        let padded = padded.ok_or_else(|| too_large("padded input"))?;
+        if span > padded {
+            let padding = if padded == input {
+                String::new()
+            } else {
+                format!(", which is {input} padded by {before} and {after}")
+            };
+            let dilated =
+                if dilation == 1 { String::new() } else { format!(" ({kernel} dilated by {dilation})") };
+            return Err(Mismatch::new(
+                format!("kernel {name}"),
+                format!("at most the input's {padded}{padding}"),
+                format!("{span}{dilated}"),
+            ));
+        }
+        Ok(Self { input, kernel, stride, dilation, before, after })
+    }
+
+    /// Elements from the window's first tap to its last: `dilation (kernel - 1) + 1`.
+    pub fn span(&self) -> usize {
+        self.dilation * (self.kernel - 1) + 1
+    }
+
+    /// The input with its padding.
+    pub fn padded(&self) -> usize {
+        self.before + self.input + self.after
+    }
+
+    /// Windows that fit: `floor((padded - span) / stride) + 1`.
+    pub fn output(&self) -> usize {
+        (self.padded() - self.span()) / self.stride + 1
+    }
+
+    /// Windows with the last one allowed to reach past the padded input, as long as it starts within the input or the
+    /// padding before it: PyTorch's `ceil_mode`.
+    pub fn output_ceil(&self) -> usize {
+        let next = self.output() * self.stride;
+        self.output() + usize::from(self.remainder() > 0 && next < self.before + self.input)
+    }
+
+    /// Elements at the end of the padded input that no window reaches.
+    pub fn remainder(&self) -> usize {
+        (self.padded() - self.span()) % self.stride
+    }
+}
+
+/// Keras's padding for `ceil(input / stride)` outputs.
+fn same(input: usize, stride: usize, span: usize) -> [usize; 2] {
+    let reach = (input.div_ceil(stride) - 1).saturating_mul(stride).saturating_add(span);
+    let total = reach.saturating_sub(input);
+    [total / 2, total - total / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows counted one by one.
+    fn brute_force(axis: &Axis) -> usize {
+        (0..axis.padded())
+            .step_by(axis.stride)
+            .filter(|start| start + axis.dilation * (axis.kernel - 1) < axis.padded())
+            .count()
+    }
+
+    /// The extents that PyTorch documents for pooling with `ceil_mode`, where it allows the padding.
+    fn pytorch_ceil(axis: &Axis) -> usize {
+        if axis.before.max(axis.after) * 2 > axis.span() {
+            return axis.output_ceil();
+        }
+        let windows = (axis.padded() - axis.span()).div_ceil(axis.stride) + 1;
+        windows - usize::from((windows - 1) * axis.stride >= axis.before + axis.input)
+    }
+
+    #[test]
+    fn every_window_that_fits_is_counted() {
+        for input in 1..=9 {
+            for (kernel, stride, dilation) in
+                (1..=4).flat_map(|k| (1..=4).flat_map(move |s| (1..=3).map(move |d| (k, s, d))))
+            {
+                for padding in [Padding::Valid, Padding::Same, Padding::all(2), Padding::Sides([[0, 3]; 2])] {
+                    let Ok([axis, _]) =
+                        Axis::pair([kernel; 2], [stride; 2], padding, [dilation; 2], [input; 2])
+                    else {
+                        continue;
+                    };
+                    assert_eq!(axis.output(), brute_force(&axis), "{axis:?}");
+                    if padding == Padding::Same {
+                        assert_eq!(axis.output(), input.div_ceil(stride), "{axis:?}");
+                        assert!(axis.before <= axis.after && axis.after <= axis.before + 1, "{axis:?}");
+                    }
+                    assert_eq!(axis.output_ceil(), pytorch_ceil(&axis), "{axis:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let pair = |kernel, stride, padding, dilation, input| {
+            Axis::pair([kernel; 2], [stride; 2], padding, [dilation; 2], [input; 2])
+                .map(|axes| axes.map(|axis| axis.output()))
+                .map_err(|mismatch| mismatch.to_string())
+        };
+        assert_eq!(pair(3, 3, Padding::Valid, 1, 7), Ok([2, 2]));
+        assert_eq!(pair(3, 1, Padding::all(1), 1, 7), Ok([7, 7]));
+        assert_eq!(
+            pair(7, 1, Padding::Valid, 1, 5),
+            Err("kernel height: expected at most the input's 5, got 7".into())
+        );
+        assert_eq!(
+            pair(3, 1, Padding::all(1), 3, 3),
+            Err("kernel height: expected at most the input's 5, which is 3 padded by 1 and 1, got 7 \
+                 (3 dilated by 3)"
+                .into())
+        );
+        assert_eq!(pair(3, 0, Padding::Valid, 1, 5), Err("stride height: expected at least 1, got 0".into()));
+        assert_eq!(
+            pair(usize::MAX, 1, Padding::Valid, 2, 5),
+            Err("dilated kernel height: expected less than 2^31, got more".into())
+        );
+    }
+}
