@@ -6,8 +6,8 @@
 //!
 //! All tensors are dense: input [batch][groups * group_in][in_h][in_w], output and residual
 //! [batch][groups * group_out][out_h][out_w], bias one number a channel. The bound piece of weight
-//! [oc][group_in][kernel_h][kernel_w] holds the channels [oc_start, oc_start + piece_oc). flags: 1 bias, 2 residual;
-//! a buffer whose bit is clear is bound but never read.
+//! [oc][group_in][kernel_h][kernel_w] holds the channels [oc_start, oc_start + piece_oc). flags: 1 bias. RESIDUAL: 1 adds
+//! the residual. A buffer that is left out is bound but never read.
 //!
 //! The yardstick: one invocation makes one output, a workgroup THREADS neighbours.
 //!
@@ -17,6 +17,7 @@
 
 override THREADS: u32 = 64u;
 override ACTIVATION: u32 = 0u;
+override RESIDUAL: u32 = 0u;
 
 struct Params {
     batch: u32,
@@ -85,7 +86,7 @@ fn main(
     }
     x = activate(ACTIVATION, x);
     let position = (n * params.groups * params.group_out + oc) * pixels + index % pixels;
-    if ((params.flags & 2u) > 0u) {
+    if (RESIDUAL == 1u) {
         x += residual[position];
     }
     output[position] = x;

@@ -2,9 +2,12 @@
 //!
 //! output[o][c][i] = exp(z[o][c][i] - max_c z) / sum_c exp(z[o][c][i] - max_c z),  z = input + mask
 //!
+//! or its logarithm where LOG is not 0: z[o][c][i] - max_c z - log(sum_c exp(z[o][c][i] - max_c z))
+//!
 //! Softmax over the middle dimension of [outer][cols][inner]; a row is one (o, i). The additive mask is optional
 //! (flag bit 0) and broadcast: it has its own strides for the dimensions that are kept (the fastest first, up to
-//! eight, merged by the host) and for the one that is summed. Exponentials are stored, then scaled in place.
+//! eight, merged by the host) and for the one that is summed. Exponentials are stored, then scaled in place; for the
+//! logarithm they are only summed.
 //! LANES invocations share a row, so a workgroup makes THREADS / LANES rows. `serial` gives a row to one
 //! invocation, without barriers (a barrier is a coroutine switch on software adapters); `tree` is for GPUs.
 //! A row past the end has no elements instead of returning early, so that barriers stay in uniform flow.
@@ -16,6 +19,7 @@
 
 override THREADS: u32 = 8u;
 override LANES: u32 = 1u;
+override LOG: u32 = 0u;
 
 struct Params {
     rows: u32,
@@ -73,11 +77,19 @@ fn main(
     for (var col = lane; col < cols; col += LANES) {
         let at = base + col * params.inner;
         let e = exp(logit(at, masks + col * params.mask_col_stride) - best);
-        output[at] = e;
+        if (LOG == 0u) {
+            output[at] = e;
+        }
         sum += e;
     }
     sum = row_sum(thread, sum);
+    let log_sum = log(sum);
     for (var col = lane; col < cols; col += LANES) {
-        output[base + col * params.inner] /= sum;
+        let at = base + col * params.inner;
+        if (LOG == 0u) {
+            output[at] /= sum;
+        } else {
+            output[at] = logit(at, masks + col * params.mask_col_stride) - best - log_sum;
+        }
     }
 }

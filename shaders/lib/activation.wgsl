@@ -27,8 +27,10 @@ fn tanh_bounded(v: f32) -> f32 {
     return tanh(select(select(v, 10.0, v > 10.0), -10.0, v < -10.0));
 }
 
+// The exponential is of a negative number, so nothing overflows: a driver may do as it likes with infinities.
 fn sigmoid(x: f32) -> f32 {
-    return 1.0 / (1.0 + exp(-x));
+    let e = exp(-abs(x));
+    return select(1.0, e, x < 0.0) / (1.0 + e);
 }
 
 // kind: 0 identity, 1 relu, 2 gelu, 3 gelu with tanh, 4 sigmoid, 5 tanh, 6 silu.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_reference::Array;
 use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::report;
@@ -63,6 +64,62 @@ fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
         tensors.insert(name, Array::new(view.shape(), data));
     }
     Ok(tensors)
+}
+
+/// One case of `assets/goldens/ops`: what PyTorch made of known inputs, in double precision.
+#[derive(Clone, Debug)]
+pub struct OpCase {
+    /// `op/case`, for messages.
+    pub name: String,
+    attributes: serde_json::Value,
+    /// The inputs in order; each number is exact in `f32`.
+    pub inputs: Vec<Array>,
+    /// What the op gives.
+    pub output: Array,
+}
+
+impl OpCase {
+    /// The op's options, as the script names them.
+    ///
+    /// # Panics
+    /// Where they are not of that form.
+    #[track_caller]
+    pub fn attributes<T: DeserializeOwned>(&self) -> T {
+        let attributes = serde_json::from_value(self.attributes.clone());
+        attributes.unwrap_or_else(|e| panic!("golden ops/{}: {e}", self.name))
+    }
+}
+
+/// The cases of one op in `assets/goldens/ops`.
+///
+/// # Panics
+/// Where there are none.
+#[track_caller]
+pub fn op_cases(op: &str) -> Vec<OpCase> {
+    #[derive(Deserialize)]
+    struct List {
+        cases: Vec<Row>,
+    }
+    #[derive(Deserialize)]
+    struct Row {
+        op: String,
+        case: String,
+        attributes: serde_json::Value,
+        inputs: Vec<String>,
+    }
+    let tensors = tensors("ops/tensors.safetensors");
+    let rows = json::<List>("ops/cases.json").cases.into_iter().filter(|row| row.op == op);
+    let cases: Vec<OpCase> = rows
+        .map(|row| {
+            let name = format!("{}/{}", row.op, row.case);
+            let tensor = |key: &str| tensors[&format!("{name}/{key}")].clone();
+            let inputs = row.inputs.iter().map(|key| tensor(key)).collect();
+            let output = tensor("output");
+            OpCase { name, attributes: row.attributes, inputs, output }
+        })
+        .collect();
+    assert!(!cases.is_empty(), "assets/goldens/ops has no case of {op}");
+    cases
 }
 
 /// A file that the repository does not hold, below the folder that `KILN_TEST_DATA` names. `None`, and the test is

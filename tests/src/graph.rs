@@ -72,7 +72,7 @@ pub fn array(tensor: &Tensor) -> kiln_reference::Array {
 
 /// The device as it is, and as if it were of the other sort: a software adapter takes the kernels of a GPU as well, and
 /// the other way round, so that each table runs through every row that any user's device would choose.
-fn profiles(gpu: &Gpu) -> [DeviceProfile; 2] {
+pub fn profiles(gpu: &Gpu) -> [DeviceProfile; 2] {
     let own = gpu.profile();
     let kind = if own.kind.is_software() { DeviceKind::Discrete } else { DeviceKind::Cpu };
     [own.clone(), DeviceProfile { kind, ..own.clone() }]

@@ -13,7 +13,8 @@
 //! `tests/shaders/broken.rs` runs kernels that are wrong on purpose.
 //!
 //! Environment: `KILN_ADAPTER` (index, name or `none`), `KILN_TEST_DATA` (a folder of large files),
-//! `KILN_TEST_LOG` (a file that [`report`] appends to).
+//! `KILN_TEST_LOG` (a file that [`report`] appends to), and in the test binary `sweep` `KILN_SWEEP` (how many generated
+//! configurations it runs).
 
 pub mod compare;
 pub mod data;

@@ -30,8 +30,20 @@ pub const LINEAR: Tolerance = epsilons(5.0);
 pub const SUM: Tolerance = epsilons(4.0);
 /// Mean, variance, inverse square root (2 ULP) and the affine map.
 pub const LAYER_NORM: Tolerance = epsilons(4.0);
+/// The difference from the mean (0.5), the inverse square root (2 ULP, and half of the rounding of its argument), three
+/// more operations of the affine map: 3.75.
+pub const BATCH_NORM: Tolerance = epsilons(4.0);
+/// The same, where mean and variance are computed: the mean is corrected and exact to a rounding, and half the error of
+/// the sum of squares comes on top, which in rows of some thousand elements is an epsilon or two.
+pub const GROUP_NORM: Tolerance = epsilons(6.0);
+/// Each part is among the terms, by its own factor.
+pub const LOCAL_RESPONSE_NORM: Tolerance = epsilons(1.0);
+/// Two shares, each a quotient (2.5 ULP), then products and sums of four terms: 7.
+pub const UPSAMPLE: Tolerance = epsilons(7.0);
 /// Exponentials, whose errors are among the terms, their sum, and a division.
 pub const SOFTMAX: Tolerance = epsilons(2.0);
+/// The same sum, its logarithm (3 ULP, but 2^-21, four epsilons, below 2) and two differences.
+pub const LOG_SOFTMAX: Tolerance = epsilons(4.0);
 /// A softmax between two products.
 pub const ATTENTION: Tolerance = epsilons(2.0);
 /// Half the error of a sum of squares, a root and a division.
@@ -78,7 +90,24 @@ pub fn unary(function: Unary, x: f64) -> f64 {
         Unary::GeluTanh => ulps(4.0) + 0.5 * x.abs() * tanh,
         Unary::Sigmoid | Unary::Silu => ulps(exp + 4.0),
         Unary::Tanh => ulps(1.0) + tanh,
+        Unary::LeakyRelu { .. } | Unary::Softshrink { .. } => ulps(0.5),
+        Unary::Hardtanh { .. } => 0.0,
+        // The series near 0 has a few roundings; elsewhere the exponential's own error stays in the difference.
+        Unary::Elu { .. } if x > -0.5 => ulps(3.0),
+        Unary::Elu { alpha } if x.exp() > 0.0 => ulps(1.5) + alpha.abs() * x.exp() * exp * EPSILON,
+        Unary::Elu { .. } => ulps(1.5),
+        // The straight part: beta x, the sum, the quotient; then the bend.
+        Unary::Softplus { beta, .. } => ulps(3.5) + bend(beta * x) / beta.abs(),
+        Unary::LogSigmoid => ulps(0.5) + bend(x),
     }
+}
+
+/// The error of `log(1 + e^-|z|)` in `f32`: the exponential's (with half an epsilon of `z`, where that is rounded), whose
+/// relative size in the logarithm is no larger, and the roundings of a quotient (2.5 ULP) and a series.
+fn bend(z: f64) -> f64 {
+    let z = z.abs();
+    let value = (-z).exp().ln_1p();
+    if value == 0.0 { 0.0 } else { (3.0 + 2.5 * z + 4.0) * value * EPSILON }
 }
 
 #[cfg(test)]

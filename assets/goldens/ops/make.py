@@ -21,6 +21,11 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
+import conv
+import norm
+import pool
+import resample
+
 HERE = pathlib.Path(__file__).resolve().parent
 NAN, INF = float("nan"), float("inf")
 LOWEST = torch.finfo(torch.float32).min
@@ -272,6 +277,10 @@ def movement():
 def main():
     for make in [layer_norm, activations, softmax, reductions, l2_normalize, attention, lookups, broadcasting, matrices, movement]:
         make()
+    conv.make(case, random)
+    norm.make(case, random, values)
+    pool.make(case, random, values)
+    resample.make(case, random, values)
     meta = {
         "made_by": "make.py",
         "python": platform.python_version(),

@@ -13,8 +13,8 @@ use std::fmt::Display;
 use crate::error::{EngineError, Mismatch, Result};
 use crate::graph::{Graph, Origin, Value};
 use crate::ops::{
-    Activation, Attention, Binary, Concat, Embedding, IndexSelect, L2Normalize, LayerNorm, Matmul, Op,
-    Permute, Reduce, Reduction, Reshape, RhsLayout, Scalar, SegmentMean, Slice, Softmax, Unary,
+    Attention, Binary, Concat, Embedding, IndexSelect, Matmul, Op, Permute, Reduce, Reduction, Reshape,
+    RhsLayout, SegmentMean, Slice, Unary,
 };
 use crate::tensor::{DType, TensorDesc};
 
@@ -216,41 +216,6 @@ impl GraphBuilder {
         self.apply(Binary::Minimum, &[a, b])
     }
 
-    /// Applies an [`Activation`].
-    pub fn activation(&mut self, activation: Activation, x: Value) -> Result<Value> {
-        self.apply(Unary::Activation(activation), &[x])
-    }
-
-    /// [`Activation::Relu`].
-    pub fn relu(&mut self, x: Value) -> Result<Value> {
-        self.activation(Activation::Relu, x)
-    }
-
-    /// [`Activation::Gelu`], with erf.
-    pub fn gelu(&mut self, x: Value) -> Result<Value> {
-        self.activation(Activation::Gelu, x)
-    }
-
-    /// [`Activation::GeluTanh`].
-    pub fn gelu_tanh(&mut self, x: Value) -> Result<Value> {
-        self.activation(Activation::GeluTanh, x)
-    }
-
-    /// [`Activation::Sigmoid`].
-    pub fn sigmoid(&mut self, x: Value) -> Result<Value> {
-        self.activation(Activation::Sigmoid, x)
-    }
-
-    /// [`Activation::Tanh`].
-    pub fn tanh(&mut self, x: Value) -> Result<Value> {
-        self.activation(Activation::Tanh, x)
-    }
-
-    /// [`Activation::Silu`].
-    pub fn silu(&mut self, x: Value) -> Result<Value> {
-        self.activation(Activation::Silu, x)
-    }
-
     /// `-x`.
     pub fn neg(&mut self, x: Value) -> Result<Value> {
         self.apply(Unary::Neg, &[x])
@@ -291,17 +256,6 @@ impl GraphBuilder {
         self.apply(IndexSelect { dim }, &[x, index])
     }
 
-    /// Layer normalisation over the last dimension ([`LayerNorm`]).
-    pub fn layer_norm(&mut self, x: Value, weight: Value, bias: Value, epsilon: f32) -> Result<Value> {
-        self.apply(LayerNorm { epsilon: Scalar::new(epsilon) }, &[x, weight, bias])
-    }
-
-    /// Softmax over `dim`, of `x + mask` where there is a mask ([`Softmax`]).
-    pub fn softmax(&mut self, x: Value, mask: Option<Value>, dim: usize) -> Result<Value> {
-        let inputs: Vec<Value> = std::iter::once(x).chain(mask).collect();
-        self.apply(Softmax { dim }, &inputs)
-    }
-
     /// Attention over packed sequences ([`Attention`]).
     pub fn attention(
         &mut self,
@@ -317,11 +271,6 @@ impl GraphBuilder {
     /// Means of consecutive rows ([`SegmentMean`]).
     pub fn segment_mean(&mut self, x: Value, offsets: Value) -> Result<Value> {
         self.apply(SegmentMean, &[x, offsets])
-    }
-
-    /// Division by the norm over the last dimension ([`L2Normalize`]).
-    pub fn l2_normalize(&mut self, x: Value, epsilon: f32) -> Result<Value> {
-        self.apply(L2Normalize { epsilon: Scalar::new(epsilon) }, &[x])
     }
 
     /// The same elements under another shape ([`Reshape`]).

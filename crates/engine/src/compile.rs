@@ -5,8 +5,8 @@ use kiln_gpu::DeviceProfile;
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::passes::{
-    Hoisted, conv_as_linear, copy_replaced, drop_dead, fuse_epilogue, hoist_constants, pack_weights,
-    split_depth,
+    Hoisted, conv_as_linear, copy_replaced, drop_dead, fold_batch_norm, fuse_epilogue, hoist_constants,
+    pack_weights, split_depth,
 };
 
 /// Checks a graph, rewrites it for a device and cuts it into what runs at load and what runs each time.
@@ -18,6 +18,7 @@ pub fn compile(graph: &Graph, profile: &DeviceProfile) -> Result<Hoisted> {
     graph.check()?;
     let graph = drop_dead(graph)?;
     let graph = copy_replaced(&graph)?;
+    let graph = fold_batch_norm(&graph)?;
     let graph = fuse_epilogue(&graph)?;
     let graph = conv_as_linear(&graph)?;
     let graph = split_depth(&graph, profile)?;

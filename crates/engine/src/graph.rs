@@ -110,6 +110,14 @@ impl Graph {
         &self.values[value.index()].desc
     }
 
+    /// Where a value comes from.
+    ///
+    /// # Panics
+    /// For a value of another graph.
+    pub fn origin(&self, value: Value) -> &Origin {
+        &self.values[value.index()].origin
+    }
+
     /// Names and descriptions of the inputs, in the order of their declaration.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, &TensorDesc)> {
         self.values.iter().filter_map(|value| match &value.origin {

@@ -10,12 +10,14 @@
 
 mod builder;
 mod compile;
+mod epilogue;
 mod error;
 mod graph;
 mod lower;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+mod planes;
 mod select;
 mod session;
 mod strided_copy;

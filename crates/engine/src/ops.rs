@@ -2,24 +2,32 @@
 //!
 //! An op says what it makes of its inputs' descriptions (`infer`) and which kernels make it (`lower`).
 
+mod adaptive_pool2d;
 mod attention;
+mod batch_norm;
 mod binary;
 mod concat;
 mod conv2d;
+mod conv_transpose2d;
 mod embedding;
-mod epilogue;
+mod group_norm;
 mod index_select;
 mod l2_normalize;
 mod layer_norm;
+mod local_response_norm;
 mod matmul;
 mod pack_panels;
+mod pad;
 mod permute;
+mod pool2d;
+mod prelu;
 mod reduce;
 mod reshape;
 mod segment_mean;
 mod slice;
 mod softmax;
 mod unary;
+mod upsample2d;
 
 use std::fmt;
 
@@ -27,25 +35,37 @@ use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
 
+pub use crate::epilogue::Epilogue;
+pub(crate) use adaptive_pool2d::longest_window;
+pub use adaptive_pool2d::{AdaptivePool2d, AdaptivePooling};
 pub use attention::Attention;
+pub use batch_norm::BatchNorm;
 pub use binary::Binary;
 pub use concat::Concat;
+pub use conv_transpose2d::{
+    ConvTranspose2d, ConvTransposeGeometry, ConvTransposeOptions, ConvTransposeWeight, TransposedAxis,
+};
 pub use conv2d::{Conv2d, ConvGeometry, ConvOptions, ConvWeight};
 pub use embedding::Embedding;
-pub use epilogue::Epilogue;
+pub use group_norm::GroupNorm;
 pub use index_select::IndexSelect;
 pub use l2_normalize::L2Normalize;
 pub use layer_norm::LayerNorm;
+pub use local_response_norm::LocalResponseNorm;
 pub(crate) use matmul::Geometry as MatmulGeometry;
 pub use matmul::{Matmul, RhsLayout};
 pub use pack_panels::{PANEL, PackPanels};
+pub use pad::{Pad, PadMode};
 pub use permute::Permute;
+pub use pool2d::{AveragePadding, Pool2d, PoolOptions, Pooling};
+pub use prelu::Prelu;
 pub use reduce::{Reduce, Reduction};
 pub use reshape::Reshape;
 pub use segment_mean::SegmentMean;
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use unary::{Activation, Unary};
+pub use upsample2d::{Upsample2d, Upsampling};
 
 /// A number in an op's options, compared and hashed by its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,8 +150,9 @@ macro_rules! ops {
 }
 
 ops! {
-    Attention Binary Concat Conv2d Embedding IndexSelect L2Normalize LayerNorm Matmul PackPanels Permute Reduce Reshape
-    SegmentMean Slice Softmax Unary
+    AdaptivePool2d Attention BatchNorm Binary Concat Conv2d ConvTranspose2d Embedding GroupNorm IndexSelect L2Normalize
+    LayerNorm LocalResponseNorm Matmul PackPanels Pad Permute Pool2d Prelu Reduce Reshape SegmentMean Slice Softmax
+    Unary Upsample2d
 }
 
 /// Checks shared by the ops' `infer`.
@@ -159,6 +180,13 @@ pub(crate) mod expect {
     /// The number of dimensions.
     pub(crate) fn rank(what: &str, desc: &TensorDesc, rank: usize) -> Result<(), Mismatch> {
         if desc.rank() == rank { Ok(()) } else { Err(Mismatch::new(format!("{what} rank"), rank, desc)) }
+    }
+
+    /// `[N, C]` or `[N, C, ...]` of `f32`; gives C.
+    pub(crate) fn channels(input: &TensorDesc) -> Result<usize, Mismatch> {
+        dtype("input", input, DType::F32)?;
+        let channels = input.shape.get(1).copied();
+        channels.ok_or_else(|| Mismatch::new("input rank", "at least 2, as [N, C, ...] has", input))
     }
 
     /// An existing dimension.

@@ -3,6 +3,7 @@
 mod conv_as_linear;
 mod copy_replaced;
 mod drop_dead;
+mod fold_batch_norm;
 mod fuse_epilogue;
 mod hoist_constants;
 mod pack_weights;
@@ -14,6 +15,7 @@ use crate::graph::{Graph, Node, Origin, Value};
 pub use conv_as_linear::conv_as_linear;
 pub use copy_replaced::copy_replaced;
 pub use drop_dead::drop_dead;
+pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_epilogue::fuse_epilogue;
 pub use hoist_constants::{Hoisted, hoist_constants};
 pub use pack_weights::pack_weights;

@@ -1,9 +1,16 @@
 //! Which kernel runs: one readable table from device and shape to variant.
 
-use kiln_gpu::DeviceProfile;
-use kiln_kernels::{attention_packed, matmul_register, matmul_shared, matmul_vector};
+mod conv2d;
+mod conv_transpose2d;
 
-use crate::ops::{ConvGeometry, Matmul, MatmulGeometry, RhsLayout};
+use kiln_gpu::DeviceProfile;
+use kiln_kernels::{attention_packed, matmul_register, matmul_shared, matmul_vector, pool2d_row};
+
+use crate::ops::{Matmul, MatmulGeometry, RhsLayout};
+use crate::window::Axis;
+
+pub(crate) use conv_transpose2d::{ConvTransposeKernel, conv_transpose2d, wants_conv_transpose_panels};
+pub(crate) use conv2d::{ConvKernel, Sharing, conv2d, wants_conv_panels};
 
 /// How many invocations share a row in the kernels over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +30,22 @@ pub(crate) const SOFTWARE_ITERATIONS: u64 = 60_000;
 pub(crate) fn row_form(profile: &DeviceProfile, cols: u32, iterations: u64) -> RowForm {
     let serial = if profile.kind.is_software() { iterations <= SOFTWARE_ITERATIONS } else { cols < 32 };
     if serial { RowForm::Serial } else { RowForm::Tree }
+}
+
+/// How the kernels over planes of `[n][channels][inner]` give the elements of a plane to invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlaneForm {
+    /// A run of neighbours to one.
+    Narrow,
+    /// Neighbours to a workgroup, and all of it to one plane.
+    Wide,
+}
+
+/// Planes that would leave most of a workgroup idle are narrow. So are all on a software adapter, where neighbours that
+/// read neighbouring addresses gain nothing, and an invocation that makes many elements saves what each costs to start:
+/// a quarter of the time for planes of 112x112, three quarters for 7x7.
+pub(crate) fn plane_form(profile: &DeviceProfile, inner: u32) -> PlaneForm {
+    if profile.kind.is_software() || inner < 32 { PlaneForm::Narrow } else { PlaneForm::Wide }
 }
 
 /// A kernel of the matmul family in one of its variants.
@@ -91,6 +114,26 @@ fn vector(software: bool, op: &Matmul, geometry: &MatmulGeometry) -> matmul_vect
     }
 }
 
+/// The kernel that pools several neighbours of a row from the same columns, where windows overlap or touch and their
+/// columns fit its registers: the variant that loads least for a row of so many outputs. A GPU's caches do the same.
+pub(crate) fn pool2d_row(
+    profile: &DeviceProfile,
+    width: &Axis,
+    outputs: usize,
+) -> Option<pool2d_row::Variant> {
+    if !profile.kind.is_software() || width.dilation > 1 || width.stride > width.kernel {
+        return None;
+    }
+    let columns = |variant: &pool2d_row::Variant| {
+        (variant.outputs() as usize - 1).saturating_mul(width.stride).saturating_add(width.kernel)
+    };
+    let fits = |variant: &pool2d_row::Variant| columns(variant) <= variant.columns() as usize;
+    // What an invocation does besides its loads takes about as long as four of them.
+    let cost =
+        |variant: &pool2d_row::Variant| outputs.div_ceil(variant.outputs() as usize) * (columns(variant) + 4);
+    pool2d_row::Variant::ALL.iter().copied().filter(fits).min_by_key(cost)
+}
+
 /// The attention kernel that holds heads of this width in registers, if there is one.
 pub(crate) fn attention(profile: &DeviceProfile, head_dim: u32) -> Option<attention_packed::Variant> {
     use attention_packed::Variant;
@@ -104,11 +147,4 @@ pub(crate) fn attention(profile: &DeviceProfile, head_dim: u32) -> Option<attent
         (false, 64) => Some(Variant::GpuH64),
         _ => None,
     }
-}
-
-/// Whether the weight of a convolution should be packed in panels for the register kernel.
-pub(crate) fn wants_conv_panels(profile: &DeviceProfile, geometry: &ConvGeometry) -> bool {
-    // Until the register kernel is there (its author turns this on): software adapters, but not depthwise ones.
-    let _ = (profile.kind.is_software(), geometry.is_depthwise());
-    false
 }

@@ -127,7 +127,7 @@ fn free_overrides_make_different_pipelines() {
                 label: "activation",
                 kernel,
                 overrides: &[("OP", op)],
-                params: bytemuck::bytes_of(&unary::Params { count: 4 }),
+                params: bytemuck::bytes_of(&unary::Params { count: 4, a: 0.0, b: 0.0 }),
                 bindings: &[input.slice(), output.slice()],
                 workgroups: [1, 1, 1],
             };

@@ -10,16 +10,41 @@ pub fn softmax(x: &Array, mask: Option<&Array>, dim: usize) -> Array {
     })
 }
 
+/// `output = x + mask - log(sum exp(x + mask))`, the sum along axis `dim`, as `torch.log_softmax`. The mask broadcasts to
+/// the shape of `x`. A line whose every score is minus infinity gives NaN.
+pub fn log_softmax(x: &Array, mask: Option<&Array>, dim: usize) -> Array {
+    lines(&scores(x, mask), dim, |line| {
+        let top = line.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = line.iter().map(|score| (score - top).exp()).sum();
+        line.iter().map(|score| score - top - total.ln()).collect()
+    })
+}
+
+/// What the rounding errors of [`log_softmax`] are relative to. The difference from the largest score is rounded, as the
+/// scores are; the logarithm of the sum carries its own relative error, and that of each exponential weighted with its
+/// share of the sum, as [`softmax_terms`] has it.
+pub fn log_softmax_terms(x: &Array, mask: Option<&Array>, dim: usize) -> Array {
+    lines(&scores(x, mask), dim, |line| {
+        let (top, weights) = normalised(line);
+        let total: f64 = line.iter().map(|score| (score - top).exp()).sum();
+        let common: f64 = line.iter().zip(&weights).map(|(&score, &weight)| weight * error(score, top)).sum();
+        line.iter().map(|score| score.abs() + (score - top).abs() + total.ln() + common + 1.0).collect()
+    })
+}
+
+/// The error of `exp(score - top)` in units of the machine epsilon of its size; a weight of 0 has none.
+fn error(score: f64, top: f64) -> f64 {
+    if (score - top).exp() == 0.0 { 0.0 } else { score.abs() + 2.0 * (top - score) + 3.0 }
+}
+
 /// What the rounding errors of [`softmax`] are relative to. To first order `d p_j = p_j (e_j - sum_i p_i e_i)` where
 /// `e` is the relative error of one exponential in units of the machine epsilon: that of its argument's size, and its
 /// own, for which WGSL allows `3 + 2|argument|`.
 pub fn softmax_terms(x: &Array, mask: Option<&Array>, dim: usize) -> Array {
     lines(&scores(x, mask), dim, |line| {
         let (top, weights) = normalised(line);
-        let error =
-            |j: usize| if weights[j] == 0.0 { 0.0 } else { line[j].abs() + 2.0 * (top - line[j]) + 3.0 };
-        let common: f64 = (0..line.len()).map(|i| weights[i] * error(i)).sum();
-        (0..line.len()).map(|j| weights[j] * (error(j) + common)).collect()
+        let common: f64 = (0..line.len()).map(|i| weights[i] * error(line[i], top)).sum();
+        (0..line.len()).map(|j| weights[j] * (error(line[j], top) + common)).collect()
     })
 }
 
@@ -75,6 +100,7 @@ mod tests {
         let x = Array::new(&[2, 2], vec![0.0, LN_2, 0.0, 0.0]);
         assert_close(&softmax(&x, None, 1), &[1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]);
         assert_close(&softmax(&x, None, 0), &[0.5, 2.0 / 3.0, 0.5, 1.0 / 3.0]);
+        assert_close(&log_softmax(&x, None, 1), &[-3f64.ln(), LN_2 - 3f64.ln(), -LN_2, -LN_2]);
     }
 
     #[test]
@@ -88,14 +114,20 @@ mod tests {
     fn large_scores_do_not_overflow() {
         let x = Array::new(&[2], vec![1e6, 1e6 + LN_2]);
         assert!((softmax(&x, None, 0).data[0] - 1.0 / 3.0).abs() < 1e-10);
+        assert!((log_softmax(&x, None, 0).data[0] + 3f64.ln()).abs() < 1e-10);
+        // Where the softmax is 0 in any precision the logarithm is still a number.
+        let far = Array::new(&[2], vec![0.0, 5000.0]);
+        assert_close(&log_softmax(&far, None, 0), &[-5000.0, 0.0]);
     }
 
     #[test]
     fn nan_and_a_line_masked_whole_give_nan() {
         let nan = Array::new(&[2], vec![f64::NAN, 1.0]);
         assert!(softmax(&nan, None, 0).data.iter().all(|x| x.is_nan()));
+        assert!(log_softmax(&nan, None, 0).data.iter().all(|x| x.is_nan()));
         let x = Array::new(&[2], vec![0.0, 1.0]);
         let mask = Array::new(&[], vec![f64::NEG_INFINITY]);
         assert!(softmax(&x, Some(&mask), 0).data.iter().all(|x| x.is_nan()));
+        assert!(log_softmax(&x, Some(&mask), 0).data.iter().all(|x| x.is_nan()));
     }
 }

@@ -3,8 +3,8 @@ use std::f64::consts;
 use crate::array::Array;
 use crate::erf::erfc;
 
-/// The functions of one element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The functions of one element, with the options that they have in `torch.nn.functional`.
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the formula stands beside each name in `apply`")]
 pub enum Unary {
     Neg,
@@ -19,11 +19,17 @@ pub enum Unary {
     Sigmoid,
     Tanh,
     Silu,
+    LeakyRelu { slope: f64 },
+    Elu { alpha: f64 },
+    Softplus { beta: f64, threshold: f64 },
+    Hardtanh { min: f64, max: f64 },
+    LogSigmoid,
+    Softshrink { lambda: f64 },
 }
 
 impl Unary {
-    /// Every function, in the order of the enum.
-    pub const ALL: [Self; 12] = [
+    /// Every function, in the order of the enum, with PyTorch's default options.
+    pub const ALL: [Self; 18] = [
         Self::Neg,
         Self::Exp,
         Self::Log,
@@ -36,6 +42,12 @@ impl Unary {
         Self::Sigmoid,
         Self::Tanh,
         Self::Silu,
+        Self::LeakyRelu { slope: 0.01 },
+        Self::Elu { alpha: 1.0 },
+        Self::Softplus { beta: 1.0, threshold: 20.0 },
+        Self::Hardtanh { min: -1.0, max: 1.0 },
+        Self::LogSigmoid,
+        Self::Softshrink { lambda: 0.5 },
     ];
 
     /// The function at `x`. NaN gives NaN; outside the domain of `log` and the roots the result is NaN or infinite,
@@ -65,8 +77,54 @@ impl Unary {
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::Tanh => x.tanh(),
             Self::Silu => x / (1.0 + (-x).exp()),
+            Self::LeakyRelu { slope } => {
+                if x > 0.0 {
+                    x
+                } else {
+                    slope * x
+                }
+            }
+            Self::Elu { alpha } => {
+                if x > 0.0 {
+                    x
+                } else {
+                    alpha * x.exp_m1()
+                }
+            }
+            Self::Softplus { beta, threshold } => {
+                if beta * x > threshold {
+                    x
+                } else {
+                    log_one_plus_exp(beta * x) / beta
+                }
+            }
+            // Not `x.clamp(min, max)`, which would do, but asks for an order of `min` and `max`.
+            Self::Hardtanh { min, max } => {
+                if x < min {
+                    min
+                } else if x > max {
+                    max
+                } else {
+                    x
+                }
+            }
+            Self::LogSigmoid => -log_one_plus_exp(-x),
+            Self::Softshrink { lambda } => {
+                if x > lambda {
+                    x - lambda
+                } else if x < -lambda {
+                    x + lambda
+                } else {
+                    0.0 * x // NaN, which no comparison takes, stays
+                }
+            }
         }
     }
+}
+
+/// `log(1 + e^x)`, by `x + log(1 + e^-x)` where `e^x` may overflow.
+fn log_one_plus_exp(x: f64) -> f64 {
+    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
 }
 
 /// `output[i] = function(x[i])`.
@@ -81,7 +139,7 @@ mod tests {
     /// From Python's `math` module, by the formulas of `torch.nn.functional`.
     #[test]
     fn known_values() {
-        let table: [(Unary, f64, f64); 16] = [
+        let table: [(Unary, f64, f64); 33] = [
             (Unary::Neg, 2.5, -2.5),
             (Unary::Exp, 1.0, consts::E),
             (Unary::Log, 10.0, consts::LN_10),
@@ -98,6 +156,23 @@ mod tests {
             (Unary::Tanh, 0.5, 0.46211715726000973),
             (Unary::Silu, 2.0, 1.7615941559557646),
             (Unary::Silu, -3.0, -0.14227761953270035),
+            (Unary::LeakyRelu { slope: 0.25 }, -2.0, -0.5),
+            (Unary::LeakyRelu { slope: 0.25 }, 2.0, 2.0),
+            (Unary::Elu { alpha: 2.0 }, -1.0, -1.2642411176571153),
+            (Unary::Elu { alpha: 2.0 }, -1e-9, -1.999999999e-09),
+            (Unary::Elu { alpha: 2.0 }, 3.0, 3.0),
+            (Unary::Softplus { beta: 1.0, threshold: 20.0 }, 0.0, consts::LN_2),
+            (Unary::Softplus { beta: 2.0, threshold: 20.0 }, -1.5, 0.02429367578687103),
+            (Unary::Softplus { beta: 2.0, threshold: 3.0 }, 1.5, 1.524293675786871),
+            (Unary::Softplus { beta: 2.0, threshold: 3.0 }, 1.75, 1.75),
+            (Unary::Hardtanh { min: -2.0, max: 0.5 }, -2.5, -2.0),
+            (Unary::Hardtanh { min: -2.0, max: 0.5 }, 0.75, 0.5),
+            (Unary::Hardtanh { min: -2.0, max: 0.5 }, -0.25, -0.25),
+            (Unary::LogSigmoid, -2.0, -2.1269280110429727),
+            (Unary::LogSigmoid, 40.0, -4.248354255291589e-18),
+            (Unary::Softshrink { lambda: 0.5 }, -2.0, -1.5),
+            (Unary::Softshrink { lambda: 0.5 }, 0.75, 0.25),
+            (Unary::Softshrink { lambda: 0.5 }, -0.5, 0.0),
         ];
         for (function, x, expected) in table {
             let got = function.apply(x);
@@ -105,6 +180,26 @@ mod tests {
                 (got - expected).abs() <= 1e-14 * expected.abs(),
                 "{function:?}({x}) = {got}, not {expected}"
             );
+        }
+    }
+
+    /// The values are those of `torch` in double precision.
+    #[test]
+    fn far_ends() {
+        let (one, inf) = (Unary::Softplus { beta: 1.0, threshold: 2000.0 }, f64::INFINITY);
+        for (function, x, expected) in [
+            (one, 1000.0, 1000.0),
+            (one, -1000.0, 0.0),
+            (one, inf, inf),
+            (one, -inf, 0.0),
+            (Unary::LogSigmoid, 1000.0, 0.0),
+            (Unary::LogSigmoid, -1000.0, -1000.0),
+            (Unary::LogSigmoid, -inf, -inf),
+            (Unary::Elu { alpha: 1.5 }, -inf, -1.5),
+            (Unary::Sigmoid, -1000.0, 0.0),
+            (Unary::Sigmoid, 1000.0, 1.0),
+        ] {
+            assert_eq!(function.apply(x), expected, "{function:?}({x})");
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use kiln_engine::{Activation, DType, EngineError, Graph, GraphBuilder, Session, Tensor, Value};
+use kiln_engine::ops::{AveragePadding, LocalResponseNorm, PadMode, PoolOptions};
+use kiln_engine::{Activation, DType, EngineError, Graph, GraphBuilder, Padding, Session, Tensor, Value};
 use kiln_gpu::{DeviceProfile, Gpu, Limits};
 use kiln_tests::{data, device};
 
@@ -83,9 +84,40 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
             let row = g.input("row", &[40], DType::F32);
             g.layer_norm(x, row, row, 1e-5)
         }),
+        ("layer_norm over planes", |g, x| {
+            let plane = g.input("plane", &[9, 40], DType::F32);
+            g.layer_norm(x, plane, plane, 1e-5)
+        }),
+        ("batch_norm", |g, x| {
+            let channel = g.input("channel", &[9], DType::F32);
+            let variance = g.mul(channel, channel)?;
+            g.batch_norm(x, channel, variance, channel, channel, 1e-5)
+        }),
+        ("group_norm", |g, x| {
+            let channel = g.input("channel", &[9], DType::F32);
+            g.group_norm(x, 3, channel, None, 1e-5)
+        }),
+        ("local_response_norm", |g, x| g.local_response_norm(x, LocalResponseNorm::new(4))),
+        ("prelu", |g, x| {
+            let channel = g.input("channel", &[9], DType::F32);
+            g.prelu(x, channel)
+        }),
+        ("log_softmax", |g, x| g.log_softmax(x, 1)),
+        ("softplus", |g, x| g.softplus(x, 2.0, 20.0)),
         ("l2_normalize", |g, x| g.l2_normalize(x, 1e-12)),
         ("permute", |g, x| g.permute(x, &[0, 2, 1])),
         ("slice", |g, x| g.slice(x, 1, 2, 8)),
+        ("max_pool1d", |g, x| g.max_pool1d(x, PoolOptions { stride: [2], ..PoolOptions::new([3]) })),
+        ("max_pool1d_indices", |g, x| g.max_pool1d_indices(x, PoolOptions::new([3]))),
+        ("avg_pool1d", |g, x| {
+            let options = PoolOptions { padding: Padding::all(2), ..PoolOptions::new([5]) };
+            g.avg_pool1d(x, options, AveragePadding::Include)
+        }),
+        ("adaptive_avg_pool1d", |g, x| g.adaptive_avg_pool1d(x, 7)),
+        ("pad", |g, x| g.pad(x, &[[1, 0], [2, 3]], PadMode::Reflect)),
+        ("upsample_nearest1d", |g, x| g.upsample_nearest1d(x, 23)),
+        ("upsample_linear1d", |g, x| g.upsample_linear1d(x, 50, false)),
+        ("channel_shuffle", |g, x| g.channel_shuffle(x, 3)),
         ("concat", |g, x| g.concat(&[x, x], 2)),
         ("reshape", |g, x| g.reshape(x, &[13, 360])),
         ("mean", |g, x| g.mean(x, &[1], true)),
@@ -105,7 +137,13 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
         let y = apply(&mut g, x)?;
         g.output("y", y);
         let graph = g.finish();
-        let known = vec![tensor("x", &[13, 9, 40])?, tensor("row", &[40])?, tensor("matrix", &[40, 24])?];
+        let known = vec![
+            tensor("x", &[13, 9, 40])?,
+            tensor("row", &[40])?,
+            tensor("channel", &[9])?,
+            tensor("plane", &[9, 40])?,
+            tensor("matrix", &[40, 24])?,
+        ];
         let inputs = known.into_iter().filter(|(name, _)| graph.inputs().any(|(known, _)| known == *name));
         let pieces = same(&graph, &inputs.collect(), &HashMap::new())?;
         assert!(pieces > 1, "{name} is not split at all");

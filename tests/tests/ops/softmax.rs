@@ -1,8 +1,12 @@
-//! Softmax with an additive mask.
+//! Softmax with an additive mask, and its logarithm.
 
+use kiln_engine::ops::Softmax;
 use kiln_tests::graph::{array, conforms, f32_tensor};
-use kiln_tests::tolerance::SOFTMAX;
-use kiln_tests::{data, device};
+use kiln_tests::tolerance::{LOG_SOFTMAX, SOFTMAX};
+use kiln_tests::{data, device, golden};
+use serde::Deserialize;
+
+use crate::pytorch::{assert_oracle, in_range, operands};
 
 fn check(shape: &[usize], dim: usize, mask: Option<(&[usize], f32)>, scale: f32) {
     let Some(gpu) = device::gpu() else { return };
@@ -23,8 +27,12 @@ fn check(shape: &[usize], dim: usize, mask: Option<(&[usize], f32)>, scale: f32)
     let mask = operands.get(1).map(array);
     let expected = kiln_reference::softmax(&x, mask.as_ref(), dim);
     let bounds = SOFTMAX.bounds(&kiln_reference::softmax_terms(&x, mask.as_ref(), dim));
-    let what = format!("over {dim} of {shape:?}, mask {:?}", mask.map(|mask| mask.shape));
-    conforms(gpu, what, &operands, |g, v| g.softmax(v[0], v.get(1).copied(), dim), &expected, &bounds);
+    let what = format!("over {dim} of {shape:?}, mask {:?}", mask.as_ref().map(|mask| &mask.shape));
+    conforms(gpu, &what, &operands, |g, v| g.softmax(v[0], v.get(1).copied(), dim), &expected, &bounds);
+    let expected = kiln_reference::log_softmax(&x, mask.as_ref(), dim);
+    let bounds = LOG_SOFTMAX.bounds(&kiln_reference::log_softmax_terms(&x, mask.as_ref(), dim));
+    let what = format!("log {what}");
+    conforms(gpu, what, &operands, |g, v| g.apply(Softmax { dim, log: true }, v), &expected, &bounds);
 }
 
 #[test]
@@ -66,4 +74,31 @@ fn long_rows() {
     check(&[2, 32_128], 1, None, 5.0);
     check(&[1, 70_001], 1, Some((&[70_001], -1e9)), 5.0);
     check(&[70_001, 2], 0, None, 5.0);
+}
+
+#[derive(Deserialize)]
+struct Attributes {
+    dim: usize,
+}
+
+#[test]
+fn as_in_pytorch() {
+    for (op, log) in [("softmax", false), ("log_softmax", true)] {
+        for case in golden::op_cases(op) {
+            let Attributes { dim } = case.attributes();
+            let (x, mask) = (&case.inputs[0], case.inputs.get(1));
+            let (made, bounds) = if log {
+                let terms = kiln_reference::log_softmax_terms(x, mask, dim);
+                (kiln_reference::log_softmax(x, mask, dim), LOG_SOFTMAX.bounds(&terms))
+            } else {
+                let terms = kiln_reference::softmax_terms(x, mask, dim);
+                (kiln_reference::softmax(x, mask, dim), SOFTMAX.bounds(&terms))
+            };
+            assert_oracle(&case, &made);
+            let Some(gpu) = device::gpu() else { continue };
+            let expected = in_range(&case.output);
+            let operands = operands(&case);
+            conforms(gpu, &case.name, &operands, |g, v| g.apply(Softmax { dim, log }, v), &expected, &bounds);
+        }
+    }
 }

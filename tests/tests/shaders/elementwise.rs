@@ -23,21 +23,37 @@ fn fill_writes_its_count_and_no_more() {
     }
 }
 
-/// The shader's numbers for the functions.
-const FUNCTIONS: [(u32, Unary); 12] = [
-    (1, Unary::Relu),
-    (2, Unary::Gelu),
-    (3, Unary::GeluTanh),
-    (4, Unary::Sigmoid),
-    (5, Unary::Tanh),
-    (6, Unary::Silu),
-    (7, Unary::Neg),
-    (8, Unary::Exp),
-    (9, Unary::Log),
-    (10, Unary::Sqrt),
-    (11, Unary::Rsqrt),
-    (12, Unary::Abs),
+/// The shader's numbers for the functions, and for their options.
+const FUNCTIONS: [(u32, [f32; 2], Unary); 25] = [
+    (1, [0.0; 2], Unary::Relu),
+    (2, [0.0; 2], Unary::Gelu),
+    (3, [0.0; 2], Unary::GeluTanh),
+    (4, [0.0; 2], Unary::Sigmoid),
+    (5, [0.0; 2], Unary::Tanh),
+    (6, [0.0; 2], Unary::Silu),
+    (7, [0.0; 2], Unary::Neg),
+    (8, [0.0; 2], Unary::Exp),
+    (9, [0.0; 2], Unary::Log),
+    (10, [0.0; 2], Unary::Sqrt),
+    (11, [0.0; 2], Unary::Rsqrt),
+    (12, [0.0; 2], Unary::Abs),
+    (13, [0.01, 0.0], Unary::LeakyRelu { slope: 0.01f32 as f64 }),
+    (13, [-2.5, 0.0], Unary::LeakyRelu { slope: -2.5 }),
+    (14, [1.0, 0.0], Unary::Elu { alpha: 1.0 }),
+    (14, [-1.75, 0.0], Unary::Elu { alpha: -1.75 }),
+    (15, [1.0, 20.0], Unary::Softplus { beta: 1.0, threshold: 20.0 }),
+    (15, [0.25, 1e30], Unary::Softplus { beta: 0.25, threshold: 1e30 }),
+    (15, [-3.0, 5.0], Unary::Softplus { beta: -3.0, threshold: 5.0 }),
+    (16, [-1.0, 1.0], Unary::Hardtanh { min: -1.0, max: 1.0 }),
+    (16, [0.0, 6.0], Unary::Hardtanh { min: 0.0, max: 6.0 }),
+    (17, [0.0; 2], Unary::LogSigmoid),
+    (18, [0.5, 0.0], Unary::Softshrink { lambda: 0.5 }),
+    (18, [0.0, 0.0], Unary::Softshrink { lambda: 0.0 }),
+    (18, [4.0, 0.0], Unary::Softshrink { lambda: 4.0 }),
 ];
+
+const EXTREMES: [f32; 12] =
+    [f32::NAN, 0.0, -0.5, 0.5, -50.0, 50.0, -100.0, 100.0, -1e30, 1e30, f32::NEG_INFINITY, f32::INFINITY];
 
 /// Numbers over the range where a function bends, then some that it must survive.
 fn arguments(function: Unary, count: usize) -> Vec<f32> {
@@ -55,15 +71,15 @@ fn arguments(function: Unary, count: usize) -> Vec<f32> {
         Unary::Log | Unary::Sqrt | Unary::Rsqrt => &[f32::NAN, 1.0, 1e-30, 1e30],
         // At minus infinity these are 0 times infinity.
         Unary::Gelu | Unary::GeluTanh | Unary::Silu => &[f32::NAN, 0.0, -50.0, 50.0, 1e6, f32::INFINITY],
-        _ => &[f32::NAN, 0.0, -50.0, 50.0, 1e6, -1e6, f32::INFINITY, f32::NEG_INFINITY],
+        _ => &EXTREMES,
     };
     let edges = &edges[..edges.len().min(count)];
     x[count - edges.len()..].copy_from_slice(edges);
     x
 }
 
-fn run_unary(gpu: &kiln_gpu::Gpu, variant: unary::Variant, op: u32, x: &[f32]) -> Vec<f32> {
-    let params = unary::Params { count: u(x.len()) };
+fn run_unary(gpu: &kiln_gpu::Gpu, variant: unary::Variant, op: u32, [a, b]: [f32; 2], x: &[f32]) -> Vec<f32> {
+    let params = unary::Params { count: u(x.len()), a, b };
     let overrides = unary::Overrides { op }.pairs();
     let groups = x.len().div_ceil(variant.threads() as usize);
     let binds = vec![Bind::f32(x), Bind::output(x.len())];
@@ -74,10 +90,10 @@ fn run_unary(gpu: &kiln_gpu::Gpu, variant: unary::Variant, op: u32, x: &[f32]) -
 fn unary_functions() {
     let Some(gpu) = device::gpu() else { return };
     for variant in unary::Variant::ALL {
-        for (op, function) in FUNCTIONS {
+        for (op, options, function) in FUNCTIONS {
             for count in sweep::sizes(variant.threads() as usize) {
                 let x = arguments(function, count);
-                let got = run_unary(gpu, *variant, op, &x);
+                let got = run_unary(gpu, *variant, op, options, &x);
                 let x = Array::from_f32(&[count], &x);
                 let bounds: Vec<f64> =
                     x.data.iter().map(|&x| finite(tolerance::unary(function, x))).collect();
@@ -97,7 +113,7 @@ fn finite(bound: f64) -> f64 {
 fn unary_identity_copies() {
     let Some(gpu) = device::gpu() else { return };
     let x = data::uniform("identity", 100);
-    let got = run_unary(gpu, unary::Variant::Base, 0, &x);
+    let got = run_unary(gpu, unary::Variant::Base, 0, [0.0; 2], &x);
     assert_eq!(got, x);
 }
 

@@ -3,10 +3,15 @@
 
 mod attention;
 mod broken;
+mod conv2d;
+mod conv_transpose2d;
 mod coverage;
 mod elementwise;
 mod matmul;
 mod moves;
+mod planes;
+mod pool;
+mod resample;
 mod rows;
 mod support;
 mod threads;

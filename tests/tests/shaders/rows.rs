@@ -1,11 +1,11 @@
 //! Kernels that walk rows: one result a row, or a row normalised.
 
-use kiln_kernels::{l2_normalize_row, layer_norm_row, reduce_row, segment_mean, softmax_row};
+use kiln_kernels::{group_norm_row, l2_normalize_row, layer_norm_row, reduce_row, segment_mean, softmax_row};
 use kiln_reference::Array;
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
-use kiln_tests::tolerance::{EXACT, L2_NORMALIZE, LAYER_NORM, SOFTMAX, SUM};
+use kiln_tests::tolerance::{EXACT, GROUP_NORM, L2_NORMALIZE, LAYER_NORM, LOG_SOFTMAX, SOFTMAX, SUM};
 use kiln_tests::{data, device, sweep};
 
 use crate::support::{halves, repeated, strides, u};
@@ -47,6 +47,67 @@ fn layer_norms() {
     }
 }
 
+/// `[n][groups][channels][inner]` with the lanes folded in one way.
+fn check_group_norm(variant: group_norm_row::Variant, shape: [usize; 4], span: u32, x: &[f32]) {
+    let Some(gpu) = device::gpu() else { return };
+    let [n, groups, channels, inner] = shape;
+    let all = groups * channels;
+    let (weight, bias) = (data::uniform("group_norm.weight", all), data::uniform("group_norm.bias", all));
+    let epsilon = 1e-5;
+    let params = group_norm_row::Params {
+        rows: u(n * groups),
+        cols: u(channels * inner),
+        groups: u(groups),
+        channels: u(channels),
+        inner: u(inner),
+        span,
+        epsilon,
+    };
+    let binds = vec![Bind::f32(x), Bind::f32(&weight), Bind::f32(&bias), Bind::output(x.len())];
+    let workgroups = (n * groups).div_ceil((variant.threads() / variant.lanes()) as usize);
+    let got = Run::new(variant.kernel(), &params, binds, workgroups).output(gpu);
+    let x = Array::from_f32(&[n, all, inner], x);
+    let (weight, bias) = (Array::from_f32(&[all], &weight), Array::from_f32(&[all], &bias));
+    let expected = kiln_reference::group_norm(&x, groups, &weight, &bias, f64::from(epsilon));
+    let terms = kiln_reference::group_norm_terms(&x, groups, &weight, &bias, f64::from(epsilon));
+    let what = format!("{} of {shape:?}, span {span}", variant.kernel());
+    assert_close(what, &got, &expected, &GROUP_NORM.bounds(&terms));
+}
+
+#[test]
+fn group_norms() {
+    for &variant in group_norm_row::Variant::ALL {
+        let lanes = variant.lanes();
+        for [rows, inner] in row_shapes(variant.threads(), lanes) {
+            for shape in [[rows, 1, 1, inner], [1, rows, 3, inner], [2, 3, inner, 1]] {
+                let [n, groups, channels, inner] = shape;
+                let x = rows_with_nan("group_norm.x", n * groups, channels * inner);
+                // The host picks one; the result is that of any.
+                for span in [1, 8, 128] {
+                    if span <= lanes {
+                        check_group_norm(variant, shape, span, &x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Long rows: what a chain of some ten thousand additions loses would be seen, and what a mean far from zero takes from
+/// the differences, and an error of the mean from a row without variance.
+#[test]
+fn group_norms_of_long_rows() {
+    for &variant in group_norm_row::Variant::ALL {
+        let shape = [1, 2, 4, 4999];
+        for centre in [0.0, 1.0, 100.0] {
+            let x = data::uniform("group_norm.long", 8 * 4999);
+            let x: Vec<f32> = x.iter().map(|x| x + centre).collect();
+            check_group_norm(variant, shape, variant.lanes(), &x);
+        }
+        check_group_norm(variant, shape, variant.lanes(), &vec![100.1; 8 * 4999]);
+    }
+}
+
 #[test]
 fn l2_normalizes() {
     let Some(gpu) = device::gpu() else { return };
@@ -68,7 +129,8 @@ fn l2_normalizes() {
     }
 }
 
-/// A softmax along the middle of `[outer][cols][inner]` with a mask of some shape that repeats over it.
+/// A softmax along the middle of `[outer][cols][inner]` with a mask of some shape that repeats over it, and its
+/// logarithm.
 fn check_softmax(variant: softmax_row::Variant, shape: [usize; 3], mask_shape: Option<&[usize]>) {
     let Some(gpu) = device::gpu() else { return };
     let [outer, cols, inner] = shape;
@@ -96,17 +158,24 @@ fn check_softmax(variant: softmax_row::Variant, shape: [usize; 3], mask_shape: O
         mask_high,
         ..Default::default()
     };
-    // Without the flag the mask must not be read: it is all NaN then.
-    let bound_mask = if mask_shape.is_some() { Bind::f32(&mask) } else { Bind::f32(&[f32::NAN]) };
     let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
-    let binds = vec![Bind::f32(&x), bound_mask, Bind::output(rows * cols)];
-    let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+    let run = |log: u32| {
+        // Without the flag the mask must not be read: it is all NaN then.
+        let bound_mask = if mask_shape.is_some() { Bind::f32(&mask) } else { Bind::f32(&[f32::NAN]) };
+        let binds = vec![Bind::f32(&x), bound_mask, Bind::output(rows * cols)];
+        let overrides = softmax_row::Overrides { log }.pairs();
+        Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+    };
+    let (got, log) = (run(0), run(1));
     let x = Array::from_f32(&shape, &x);
     let mask = mask_shape.map(|shape| Array::from_f32(shape, &mask));
     let expected = kiln_reference::softmax(&x, mask.as_ref(), 1);
     let bounds = SOFTMAX.bounds(&kiln_reference::softmax_terms(&x, mask.as_ref(), 1));
     let what = format!("{} of {shape:?} masked by {mask_shape:?}", variant.kernel());
-    assert_close(what, &got, &expected, &bounds);
+    assert_close(&what, &got, &expected, &bounds);
+    let expected = kiln_reference::log_softmax(&x, mask.as_ref(), 1);
+    let bounds = LOG_SOFTMAX.bounds(&kiln_reference::log_softmax_terms(&x, mask.as_ref(), 1));
+    assert_close(format_args!("log of {what}"), &log, &expected, &bounds);
 }
 
 #[test]
@@ -145,10 +214,16 @@ fn softmax_of_nan_and_of_extremes() {
         let params =
             softmax_row::Params { rows: 4, cols: 4, inner: 1, kept_rank: 2, kept_low, ..Default::default() };
         let data: Vec<f32> = x.data.iter().map(|&x| x as f32).collect();
-        let binds = vec![Bind::f32(&data), Bind::f32(&[0.0]), Bind::output(16)];
         let groups = 4usize.div_ceil((variant.threads() / variant.lanes()) as usize);
-        let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
-        assert_close(variant.kernel(), &got, &expected, &bounds);
+        let run = |log: u32| {
+            let binds = vec![Bind::f32(&data), Bind::f32(&[0.0]), Bind::output(16)];
+            let overrides = softmax_row::Overrides { log }.pairs();
+            Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+        };
+        assert_close(variant.kernel(), &run(0), &expected, &bounds);
+        let log = kiln_reference::log_softmax(&x, None, 1);
+        let bounds = LOG_SOFTMAX.bounds(&kiln_reference::log_softmax_terms(&x, None, 1));
+        assert_close(format_args!("log of {}", variant.kernel()), &run(1), &log, &bounds);
     }
 }
 

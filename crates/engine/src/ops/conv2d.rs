@@ -161,6 +161,13 @@ impl ConvGeometry {
         self.group_in() * self.axes[0].kernel * self.axes[1].kernel
     }
 
+    /// Loops of an invocation that makes one element of the output: over channels, in each over rows of taps, in each
+    /// over taps. What a software adapter allows counts all of them.
+    pub(crate) fn iterations(&self) -> u64 {
+        let [height, width] = self.kernel().map(|extent| extent as u64);
+        self.group_in() as u64 * (1 + height * (1 + width))
+    }
+
     /// Shape of the output.
     pub fn output_shape(&self) -> [usize; 4] {
         let [height, width] = self.output();

@@ -1,4 +1,4 @@
-//! Softmax with an additive mask.
+//! Softmax and its logarithm, with an additive mask.
 
 use kiln_kernels::softmax_row;
 
@@ -9,12 +9,14 @@ use crate::select::{RowForm, row_form};
 use crate::tensor::{DType, TensorDesc};
 use crate::views::{View, broadcast, broadcast_strides, halves};
 
-/// `softmax(input + mask)` over one dimension: `torch.softmax`. The mask is an optional second input that
+/// `softmax(input + mask)` over one dimension, or the logarithm of that: `torch.softmax`. The mask is an optional second input that
 /// broadcasts to the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Softmax {
     /// The dimension whose sum becomes 1.
     pub dim: usize,
+    /// Whether the logarithm is the result: `torch.log_softmax`, which keeps its digits where the softmax rounds to 0.
+    pub log: bool,
 }
 
 /// How often the kernel walks along a row.
@@ -82,8 +84,9 @@ impl OpRules for Softmax {
                 mask: if masked { lowering.broadcast(1, &block)? } else { input },
                 output: block.output,
             };
+            let overrides = softmax_row::Overrides { log: u32::from(self.log) };
             let groups = u64::from(rows.div_ceil(variant.threads() / variant.lanes()));
-            lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
         }
         Ok(())
     }

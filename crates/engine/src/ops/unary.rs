@@ -2,7 +2,7 @@
 
 use kiln_kernels::unary;
 
-use super::{OpRules, expect};
+use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
@@ -38,7 +38,8 @@ impl Activation {
     }
 }
 
-/// `output[i] = f(input[i])`. NaN passes through.
+/// `output[i] = f(input[i])`; the activations are `torch.nn.functional`'s of the names given. NaN passes through, also
+/// where PyTorch loses it (its `softshrink` of old).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unary {
     /// One of the activations.
@@ -55,6 +56,67 @@ pub enum Unary {
     Rsqrt,
     /// Absolute value.
     Abs,
+    /// `x` where it is above 0, else the slope times `x`: `leaky_relu` (Maas, Hannun and Ng, 2013).
+    LeakyRelu(Scalar),
+    /// `x` where it is above 0, else `alpha * (e^x - 1)`: `elu` (Clevert, Unterthiner and Hochreiter, 2015).
+    Elu(Scalar),
+    /// `log(1 + e^(beta x)) / beta`, and `x` itself where `beta x` is above the threshold: `softplus`.
+    Softplus {
+        /// How sharp the bend is; any number but 0.
+        beta: Scalar,
+        /// Where the straight part begins.
+        threshold: Scalar,
+    },
+    /// `x`, but at least `min` and at most `max`: `hardtanh`; `relu6` with 0 and 6.
+    Hardtanh {
+        /// The least result.
+        min: Scalar,
+        /// The greatest result; not below `min`.
+        max: Scalar,
+    },
+    /// `-log(1 + e^-x)`: `logsigmoid`.
+    LogSigmoid,
+    /// `x` moved towards 0 by lambda, which is at least 0, and 0 where it is nearer: `softshrink`.
+    Softshrink(Scalar),
+}
+
+impl Unary {
+    /// The function's number in `unary.wgsl` and what the kernel takes with it.
+    fn code(self) -> (u32, [f32; 2]) {
+        match self {
+            Unary::Activation(activation) => (activation.code(), [0.0; 2]),
+            Unary::Neg => (7, [0.0; 2]),
+            Unary::Exp => (8, [0.0; 2]),
+            Unary::Log => (9, [0.0; 2]),
+            Unary::Sqrt => (10, [0.0; 2]),
+            Unary::Rsqrt => (11, [0.0; 2]),
+            Unary::Abs => (12, [0.0; 2]),
+            Unary::LeakyRelu(slope) => (13, [slope.get(), 0.0]),
+            Unary::Elu(alpha) => (14, [alpha.get(), 0.0]),
+            Unary::Softplus { beta, threshold } => (15, [beta.get(), threshold.get()]),
+            Unary::Hardtanh { min, max } => (16, [min.get(), max.get()]),
+            Unary::LogSigmoid => (17, [0.0; 2]),
+            Unary::Softshrink(lambda) => (18, [lambda.get(), 0.0]),
+        }
+    }
+
+    /// Refuses numbers with which the function is none.
+    fn check_options(self) -> Result<(), Mismatch> {
+        match self {
+            Unary::Softplus { beta, .. } if beta.get() == 0.0 => {
+                Err(Mismatch::new("softplus beta", "a number other than 0", beta.get()))
+            }
+            // Asked this way round, so that NaN is refused.
+            Unary::Hardtanh { min, max } if min.get() <= max.get() => Ok(()),
+            Unary::Hardtanh { min, max } => {
+                let expected = format!("at most the max of {}", max.get());
+                Err(Mismatch::new("hardtanh min", expected, min.get()))
+            }
+            Unary::Softshrink(lambda) if lambda.get() >= 0.0 => Ok(()),
+            Unary::Softshrink(lambda) => Err(Mismatch::new("softshrink lambda", "at least 0", lambda.get())),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl OpRules for Unary {
@@ -63,27 +125,53 @@ impl OpRules for Unary {
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let [input] = expect::inputs(inputs)?;
         expect::dtype("input", input, DType::F32)?;
+        self.check_options()?;
         Ok(input.clone())
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        let op = match self {
-            Unary::Activation(activation) => activation.code(),
-            Unary::Neg => 7,
-            Unary::Exp => 8,
-            Unary::Log => 9,
-            Unary::Sqrt => 10,
-            Unary::Rsqrt => 11,
-            Unary::Abs => 12,
-        };
+        let (op, [a, b]) = self.code();
         for block in lowering.blocks()? {
             let bindings = unary::Bindings { input: lowering.rowwise(0, &block)?, output: block.output };
-            let params = unary::Params { count: block.elements };
+            let params = unary::Params { count: block.elements, a, b };
             let variant = unary::Variant::Base;
             let overrides = unary::Overrides { op };
             let groups = u64::from(block.elements.div_ceil(variant.threads()));
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_function_are_refused() {
+        let number = Scalar::new;
+        let (low, high, nan) = (number(-1.0), number(1.0), number(f32::NAN));
+        for (function, expected) in [
+            (Unary::Hardtanh { min: low, max: high }, None),
+            (Unary::Hardtanh { min: high, max: high }, None),
+            (
+                Unary::Hardtanh { min: high, max: low },
+                Some("hardtanh min: expected at most the max of -1, got 1"),
+            ),
+            (
+                Unary::Hardtanh { min: nan, max: high },
+                Some("hardtanh min: expected at most the max of 1, got NaN"),
+            ),
+            (Unary::Softshrink(number(0.0)), None),
+            (Unary::Softshrink(low), Some("softshrink lambda: expected at least 0, got -1")),
+            (Unary::Softplus { beta: low, threshold: high }, None),
+            (
+                Unary::Softplus { beta: number(0.0), threshold: high },
+                Some("softplus beta: expected a number other than 0, got 0"),
+            ),
+        ] {
+            let inferred = function.infer(&[&TensorDesc::f32([2, 3])]);
+            assert_eq!(inferred.err().map(|e| e.to_string()).as_deref(), expected, "{function:?}");
+        }
     }
 }

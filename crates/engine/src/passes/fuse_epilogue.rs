@@ -62,6 +62,7 @@ fn epilogue(op: &mut Op) -> Option<(&mut Epilogue, usize)> {
     match op {
         Op::Matmul(op) => Some((&mut op.epilogue, 2)),
         Op::Conv2d(op) => Some((&mut op.epilogue, 2)),
+        Op::ConvTranspose2d(op) => Some((&mut op.epilogue, 2)),
         _ => None,
     }
 }

@@ -5,7 +5,10 @@ use kiln_gpu::DeviceProfile;
 use super::Rewriter;
 use crate::error::Result;
 use crate::graph::{Graph, Node};
-use crate::ops::{Conv2d, ConvWeight, Matmul, Op, PackPanels, Reshape, RhsLayout};
+use crate::ops::{
+    Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, Matmul, Op, PackPanels, Permute, Reshape,
+    RhsLayout,
+};
 use crate::select;
 use crate::tensor::MAX_RANK;
 
@@ -25,6 +28,9 @@ pub fn pack_weights(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
             }
             Op::Conv2d(conv) if conv.weight == ConvWeight::Plain => {
                 pack_conv(&mut rewriter, conv, node, profile)?;
+            }
+            Op::ConvTranspose2d(conv) if conv.weight == ConvTransposeWeight::Plain => {
+                pack_conv_transpose(&mut rewriter, conv, node, profile, constant[node.inputs[1].index()])?;
             }
             _ => rewriter.keep(node)?,
         }
@@ -69,6 +75,38 @@ fn pack_conv(rewriter: &mut Rewriter<'_>, conv: &Conv2d, node: &Node, profile: &
     inputs[1] = add(PackPanels { transposed: true }.into(), vec![matrices])?;
     let layout = ConvWeight::Panels { out_channels: geometry.out_channels, kernel: geometry.kernel() };
     let output = add(Conv2d { weight: layout, ..*conv }.into(), inputs)?;
+    rewriter.map[node.output.index()] = Some(output);
+    Ok(())
+}
+
+/// The weight of a transposed convolution lies by input channels: its output channels become columns, a matrix a group,
+/// and the input channels of a tap neighbours.
+fn pack_conv_transpose(
+    rewriter: &mut Rewriter<'_>,
+    conv: &ConvTranspose2d,
+    node: &Node,
+    profile: &DeviceProfile,
+    constant: bool,
+) -> Result<()> {
+    let (input, weight) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
+    let geometry =
+        conv.geometry(input, weight).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
+    if !select::wants_conv_transpose_panels(profile, &geometry, constant) {
+        return rewriter.keep(node);
+    }
+    let (groups, group_in, group_out) = (geometry.groups, geometry.group_in(), geometry.group_out());
+    let [kernel_h, kernel_w] = geometry.kernel();
+    let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
+    let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
+    let grouped = Reshape { shape: vec![groups, group_in, group_out, kernel_h, kernel_w] };
+    let grouped = add(grouped.into(), vec![inputs[1]])?;
+    let by_taps = add(Permute { dims: vec![0, 3, 4, 1, 2] }.into(), vec![grouped])?;
+    let matrices = Reshape { shape: vec![groups, kernel_h * kernel_w * group_in, group_out] };
+    let matrices = add(matrices.into(), vec![by_taps])?;
+    inputs[1] = add(PackPanels { transposed: false }.into(), vec![matrices])?;
+    let layout =
+        ConvTransposeWeight::Panels { out_channels: geometry.out_channels, kernel: [kernel_h, kernel_w] };
+    let output = add(ConvTranspose2d { weight: layout, ..*conv }.into(), inputs)?;
     rewriter.map[node.output.index()] = Some(output);
     Ok(())
 }

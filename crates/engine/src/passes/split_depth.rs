@@ -1,18 +1,22 @@
-//! Cuts products that are too deep for one invocation of a software adapter.
+//! Cuts products and convolutions that are too deep for one invocation of a software adapter.
 
 use kiln_gpu::DeviceProfile;
 
 use super::Rewriter;
-use crate::error::Result;
+use crate::error::{Mismatch, Result};
 use crate::graph::{Graph, Node};
-use crate::ops::{Binary, Epilogue, Matmul, Op, RhsLayout, Slice, Unary};
+use crate::ops::{
+    Binary, Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, Epilogue, Matmul, Op, RhsLayout, Slice,
+    Unary,
+};
 use crate::select::SOFTWARE_ITERATIONS;
 
-/// Depth of a part: a power of two well below [`SOFTWARE_ITERATIONS`].
-const PART: usize = 32_768;
+/// Loops of an invocation for one part: a power of two well below [`SOFTWARE_ITERATIONS`].
+const PART: u64 = 32_768;
 
-/// Rewrites each product whose depth exceeds what one invocation may loop over into a chain of products over parts of
-/// the depth, each adding the one before. Only software adapters have such a limit; elsewhere the graph stays as it is.
+/// Rewrites each product and each convolution whose depth exceeds what one invocation may loop over into a chain over
+/// parts of the depth, each adding the one before. Only software adapters have such a limit; elsewhere the graph stays as
+/// it is. A convolution in groups stays too: its channels do not lie together by parts.
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
@@ -20,49 +24,103 @@ pub fn split_depth(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
     for node in graph.nodes() {
-        match &node.op {
-            Op::Matmul(matmul) if profile.kind.is_software() => split(&mut rewriter, matmul, node)?,
-            _ => rewriter.keep(node)?,
+        let cut = if profile.kind.is_software() { cut(graph, node)? } else { None };
+        match cut {
+            Some(cut) => split(&mut rewriter, node, &cut)?,
+            None => rewriter.keep(node)?,
         }
     }
     Ok(rewriter.finish())
 }
 
-fn split(rewriter: &mut Rewriter<'_>, matmul: &Matmul, node: &Node) -> Result<()> {
-    let (lhs, rhs) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
-    let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
-    let rhs_dim = match matmul.rhs {
-        RhsLayout::RowMajor => rhs.rank() - 2,
-        RhsLayout::Transposed => rhs.rank() - 1,
-        RhsLayout::Panels { .. } => return rewriter.keep(node),
-    };
-    if geometry.depth as u64 <= SOFTWARE_ITERATIONS {
-        return rewriter.keep(node);
+/// Where an op's sum is cut.
+struct Cut {
+    /// The op with another epilogue than its own.
+    op: Box<dyn Fn(Epilogue) -> Op>,
+    epilogue: Epilogue,
+    /// The dimension of the sum, in each of the two inputs.
+    dims: [usize; 2],
+    /// Its extent.
+    extent: usize,
+    /// Loops of an invocation that makes one element.
+    iterations: u64,
+}
+
+impl Cut {
+    /// The extent of a part.
+    fn part(&self) -> usize {
+        (PART * self.extent as u64 / self.iterations).max(1) as usize
     }
-    let lhs_dim = lhs.rank() - if matmul.transpose_lhs { 2 } else { 1 };
+}
+
+/// How to cut the sum of an op that may be cut and must.
+fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
+    let [first, second, ..] = node.inputs.as_slice() else { return Ok(None) };
+    let (lhs, rhs) = (graph.desc(*first), graph.desc(*second));
+    let malformed = |mismatch: Mismatch| mismatch.at(node.op.name(), &node.path);
+    let cut = match node.op.clone() {
+        Op::Matmul(op) => {
+            let rhs_dim = match op.rhs {
+                RhsLayout::RowMajor => rhs.rank() - 2,
+                RhsLayout::Transposed => rhs.rank() - 1,
+                RhsLayout::Panels { .. } => return Ok(None),
+            };
+            let depth = op.geometry(lhs, rhs).map_err(malformed)?.depth;
+            Cut {
+                op: Box::new(move |epilogue| Matmul { epilogue, ..op }.into()),
+                epilogue: op.epilogue,
+                dims: [lhs.rank() - if op.transpose_lhs { 2 } else { 1 }, rhs_dim],
+                extent: depth,
+                iterations: depth as u64,
+            }
+        }
+        Op::Conv2d(op) if op.weight == ConvWeight::Plain && op.options.groups == 1 => {
+            let geometry = op.geometry(lhs, rhs).map_err(malformed)?;
+            Cut {
+                op: Box::new(move |epilogue| Conv2d { epilogue, ..op }.into()),
+                epilogue: op.epilogue,
+                dims: [1, 1],
+                extent: geometry.in_channels,
+                iterations: geometry.iterations(),
+            }
+        }
+        Op::ConvTranspose2d(op) if op.weight == ConvTransposeWeight::Plain && op.options.groups == 1 => {
+            let geometry = op.geometry(lhs, rhs).map_err(malformed)?;
+            Cut {
+                op: Box::new(move |epilogue| ConvTranspose2d { epilogue, ..op }.into()),
+                epilogue: op.epilogue,
+                dims: [1, 0],
+                extent: geometry.in_channels,
+                iterations: geometry.iterations(),
+            }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(cut).filter(|cut| cut.iterations > SOFTWARE_ITERATIONS && cut.part() < cut.extent))
+}
+
+fn split(rewriter: &mut Rewriter<'_>, node: &Node, cut: &Cut) -> Result<()> {
+    let &Cut { epilogue, dims, extent, .. } = cut;
+    let part = cut.part();
     let inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
     let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
-    let mut sum = None;
-    for start in (0..geometry.depth).step_by(PART) {
-        let end = (start + PART).min(geometry.depth);
-        let left = add(Slice { dim: lhs_dim, start, end }.into(), vec![inputs[0]])?;
-        let right = add(Slice { dim: rhs_dim, start, end }.into(), vec![inputs[1]])?;
-        let epilogue = Epilogue { residual: sum.is_some(), ..Epilogue::default() };
-        let part = Matmul { epilogue, ..*matmul };
-        sum = Some(add(part.into(), [left, right].into_iter().chain(sum).collect())?);
-    }
-    // The epilogue belongs to the whole sum. A depth beyond the limit has at least one part.
-    let Some(mut result) = sum else { return rewriter.keep(node) };
     let mut rest = inputs[2..].iter().copied();
-    if matmul.epilogue.bias
-        && let Some(bias) = rest.next()
-    {
-        result = add(Binary::Add.into(), vec![result, bias])?;
+    let mut sum = None;
+    for start in (0..extent).step_by(part) {
+        let end = (start + part).min(extent);
+        let left = add(Slice { dim: dims[0], start, end }.into(), vec![inputs[0]])?;
+        let right = add(Slice { dim: dims[1], start, end }.into(), vec![inputs[1]])?;
+        // The bias is a term like any other. What comes after it belongs to the whole sum.
+        let bias = if epilogue.bias && sum.is_none() { rest.next() } else { None };
+        let own = Epilogue { bias: bias.is_some(), residual: sum.is_some(), ..Epilogue::default() };
+        sum = Some(add((cut.op)(own), [left, right].into_iter().chain(bias).chain(sum).collect())?);
     }
-    if let Some(activation) = matmul.epilogue.activation {
+    // A sum beyond the limit has at least one part.
+    let Some(mut result) = sum else { return rewriter.keep(node) };
+    if let Some(activation) = epilogue.activation {
         result = add(Unary::Activation(activation).into(), vec![result])?;
     }
-    if matmul.epilogue.residual
+    if epilogue.residual
         && let Some(residual) = rest.next()
     {
         result = add(Binary::Add.into(), vec![result, residual])?;

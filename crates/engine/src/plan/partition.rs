@@ -14,6 +14,10 @@ use crate::tensor::DType;
 /// address, and eight rows of a weight become one whole panel.
 const ROW_QUANTUM: usize = 64;
 
+/// A constant or variable that must be cut goes into pieces of about this many bytes. While weights are prepared, a piece
+/// as it was read lies beside what is made of it: the smaller it is, the lower the peak.
+const LASTING_PIECE: u64 = 64 << 20;
+
 /// The rows of each piece of every value.
 ///
 /// Constants and variables, which outlive a plan, are cut by their own size alone, so that all plans find them in the
@@ -47,6 +51,7 @@ pub(super) fn partition(graph: &Graph, profile: &DeviceProfile) -> Result<Vec<Ve
             (true, false) => Some(value),
             (false, _) => widest.get(&rows).copied(),
         };
+        let limit = if lasting(value) { limit.min(LASTING_PIECE.max(row_bytes(value))) } else { limit };
         let step = decides.map(|decides| step(graph, decides, row_bytes(decides), limit)).transpose()?;
         let step = step.filter(|&step| !fits || !(step as u64 * row_bytes(value)).is_multiple_of(alignment));
         let step = step.unwrap_or(rows);

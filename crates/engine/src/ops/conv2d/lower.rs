@@ -1,48 +1,189 @@
 //! From a convolution to dispatches.
 
-use kiln_kernels::conv2d_naive;
+use kiln_kernels::{conv2d_depthwise, conv2d_depthwise_rows, conv2d_naive, conv2d_register, conv2d_shared};
 
-use super::Conv2d;
+use super::{Conv2d, ConvGeometry};
 use crate::error::Result;
-use crate::lower::Lowering;
+use crate::lower::{Block, Bound, Lowering, Piece};
 use crate::ops::OpRules;
+use crate::select::{self, ConvKernel, Sharing};
+use crate::window::Axis;
+
+/// Rows of outputs of a strip of the depthwise kernel: long enough that the two rows of the input loaded beside each
+/// strip do not count, short enough for many invocations.
+const STRIP_ROWS: usize = 16;
 
 pub(super) fn lower(op: &Conv2d, lowering: &mut Lowering<'_>) -> Result<()> {
     let geometry = op
         .geometry(lowering.input(0).desc, lowering.input(1).desc)
-        .map_err(|mismatch| mismatch.at(Conv2d::NAME, lowering.path))?;
-    let [height, width] = geometry.axes;
-    lowering.check_iterations(geometry.depth() as u64)?;
-    let weight = lowering.whole(1)?;
+        .map_err(|mismatch| mismatch.at(Conv2d::NAME, lowering.path))?
+        .joined();
+    let kernel = select::conv2d(lowering.profile, op, &geometry);
+    // The others have one loop over all taps of all channels.
+    let naive = kernel == ConvKernel::Naive;
+    lowering.check_iterations(if naive { geometry.iterations() } else { geometry.depth() as u64 })?;
+    let weight = lowering.input(1);
+    // Only the kernels that read the weight where it lies can do with a piece of it, which gives some channels.
+    let by_pieces = matches!(kernel, ConvKernel::Shared(_) | ConvKernel::Naive);
     for block in lowering.blocks()? {
         let input = lowering.rowwise(0, &block)?;
         let [bias, residual] = lowering.epilogue(&op.epilogue, 2, &block, input)?;
-        let params = conv2d_naive::Params {
-            batch: block.rows.len() as u32,
-            groups: geometry.groups as u32,
-            group_in: geometry.group_in() as u32,
-            group_out: geometry.group_out() as u32,
+        for piece in if by_pieces { weight.pieces } else { &weight.pieces[..1] } {
+            let weight = if by_pieces { weight.bound(piece) } else { lowering.whole(1)? };
+            let tensors = Tensors { input, weight, bias, residual, output: block.output };
+            Launch { op, geometry: &geometry, block: &block, tensors }.dispatch(lowering, kernel, piece)?;
+        }
+    }
+    Ok(())
+}
+
+impl ConvGeometry {
+    /// The same convolution with the rows of an image laid end to end, where windows are single elements, so that no
+    /// tile of pixels ends where a row does.
+    fn joined(mut self) -> Self {
+        let single = |axis: &Axis| axis.kernel == 1 && axis.stride == 1 && axis.padded() == axis.input;
+        if self.axes.iter().all(single) {
+            let [height, width] = &mut self.axes;
+            width.input *= height.input;
+            height.input = 1;
+        }
+        self
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tensors {
+    input: Bound,
+    weight: Bound,
+    bias: Bound,
+    residual: Bound,
+    output: Bound,
+}
+
+/// One block of the output.
+struct Launch<'a> {
+    op: &'a Conv2d,
+    geometry: &'a ConvGeometry,
+    block: &'a Block,
+    tensors: Tensors,
+}
+
+/// The parameters of a kernel: those that all share, and its own.
+macro_rules! params {
+    ($kernel:ident, $launch:expr, $($field:ident: $value:expr),+ $(,)?) => {{
+        let [height, width] = $launch.geometry.axes;
+        $kernel::Params {
+            batch: $launch.batch() as u32,
             in_h: height.input as u32,
             in_w: width.input as u32,
             out_h: height.output() as u32,
             out_w: width.output() as u32,
-            kernel_h: height.kernel as u32,
-            kernel_w: width.kernel as u32,
-            stride_h: height.stride as u32,
-            stride_w: width.stride as u32,
-            dilation_h: height.dilation as u32,
-            dilation_w: width.dilation as u32,
             before_h: height.before as u32,
             before_w: width.before as u32,
-            oc_start: 0,
-            piece_oc: geometry.out_channels as u32,
-            flags: op.epilogue.flags(),
+            flags: u32::from($launch.op.epilogue.bias),
+            $($field: $value as u32,)+
+        }
+    }};
+}
+
+/// The same for a window of any sort.
+macro_rules! window_params {
+    ($kernel:ident, $launch:expr, $($field:ident: $value:expr),+ $(,)?) => {{
+        let [height, width] = $launch.geometry.axes;
+        params!(
+            $kernel, $launch,
+            kernel_h: height.kernel,
+            kernel_w: width.kernel,
+            stride_h: height.stride,
+            stride_w: width.stride,
+            dilation_h: height.dilation,
+            dilation_w: width.dilation,
+            $($field: $value,)+
+        )
+    }};
+}
+
+/// Adds the dispatch of so many invocations or workgroups.
+macro_rules! dispatch {
+    ($kernel:ident, $launch:expr, $lowering:expr, $variant:expr, $params:expr, $groups:expr) => {{
+        let Tensors { input, weight, bias, residual, output } = $launch.tensors;
+        let bindings = $kernel::Bindings { input, weight, bias, residual, output }.into_array();
+        let epilogue = $launch.op.epilogue;
+        let overrides = $kernel::Overrides {
+            activation: epilogue.activation_code(),
+            residual: u32::from(epilogue.residual),
         };
-        let bindings = conv2d_naive::Bindings { input, weight, bias, residual, output: block.output };
-        let variant = conv2d_naive::Variant::Base;
-        let overrides = conv2d_naive::Overrides { activation: op.epilogue.activation_code() };
-        let groups = u64::from(block.elements.div_ceil(variant.threads()));
-        lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
+        $lowering.dispatch($variant.kernel(), overrides.pairs(), &$params, bindings, $groups as u64)
+    }};
+}
+
+impl Launch<'_> {
+    fn dispatch(&self, lowering: &mut Lowering<'_>, kernel: ConvKernel, piece: &Piece) -> Result<()> {
+        let geometry = self.geometry;
+        let [height, width] = geometry.axes.map(|axis| axis.output());
+        let (groups, group_in, group_out) = (geometry.groups, geometry.group_in(), geometry.group_out());
+        let (oc_start, piece_oc) = (piece.rows.start, piece.rows.len());
+        match kernel {
+            ConvKernel::Register(variant, sharing) => {
+                let Sharing { pixel_step, tap_step } = sharing;
+                let row_tiles = sharing.row_tiles(width, variant.pixels());
+                let channel_tiles = groups * group_out.div_ceil(4 * variant.vecs() as usize);
+                let params = window_params!(
+                    conv2d_register, self, groups: groups, group_in: group_in, group_out: group_out,
+                    pixel_step: pixel_step, tap_step: tap_step, row_tiles: row_tiles,
+                    // Two share their inputs; more would have as many streams of weights pass through the caches.
+                    oc_lanes: if channel_tiles.is_multiple_of(2) { 2 } else { 1 },
+                );
+                let tiles = self.batch() * height * pixel_step * row_tiles * channel_tiles;
+                let workgroups = tiles.div_ceil(variant.threads() as usize);
+                dispatch!(conv2d_register, self, lowering, variant, params, workgroups)
+            }
+            ConvKernel::Depthwise(variant, sharing) => {
+                let Sharing { pixel_step, tap_step } = sharing;
+                let row_tiles = sharing.row_tiles(width, variant.pixels());
+                let params = window_params!(
+                    conv2d_depthwise, self, channels: groups, multiplier: group_out,
+                    pixel_step: pixel_step, tap_step: tap_step, row_tiles: row_tiles,
+                );
+                let tiles = self.batch() * geometry.out_channels * height * pixel_step * row_tiles;
+                let workgroups = tiles.div_ceil(variant.threads() as usize);
+                dispatch!(conv2d_depthwise, self, lowering, variant, params, workgroups)
+            }
+            ConvKernel::DepthwiseRows(variant) => {
+                let row_tiles = width.div_ceil(variant.pixels() as usize);
+                let strips = height.div_ceil(STRIP_ROWS);
+                let params = params!(
+                    conv2d_depthwise_rows, self, channels: groups, multiplier: group_out,
+                    row_tiles: row_tiles, strips: strips, strip_rows: height.div_ceil(strips),
+                );
+                let tiles = self.batch() * geometry.out_channels * strips * row_tiles;
+                let workgroups = tiles.div_ceil(variant.threads() as usize);
+                dispatch!(conv2d_depthwise_rows, self, lowering, variant, params, workgroups)
+            }
+            ConvKernel::Shared(variant) => {
+                let params = window_params!(
+                    conv2d_shared, self, groups: groups, group_in: group_in, group_out: group_out,
+                    oc_start: oc_start, piece_oc: piece_oc,
+                );
+                let touched = (piece.rows.end - 1) / group_out - oc_start / group_out + 1;
+                let channel_tiles = touched * group_out.min(piece_oc).div_ceil(variant.tile_oc() as usize);
+                let pixel_tiles = (self.batch() * height * width).div_ceil(variant.tile_pixels() as usize);
+                dispatch!(conv2d_shared, self, lowering, variant, params, channel_tiles * pixel_tiles)
+            }
+            ConvKernel::Naive => {
+                let params = window_params!(
+                    conv2d_naive, self, groups: groups, group_in: group_in, group_out: group_out,
+                    oc_start: oc_start, piece_oc: piece_oc,
+                );
+                let variant = conv2d_naive::Variant::Base;
+                let outputs = self.batch() * piece_oc * height * width;
+                let workgroups = outputs.div_ceil(variant.threads() as usize);
+                dispatch!(conv2d_naive, self, lowering, variant, params, workgroups)
+            }
+        }
     }
-    Ok(())
+
+    fn batch(&self) -> usize {
+        self.block.rows.len()
+    }
 }

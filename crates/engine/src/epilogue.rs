@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Activation, expect};
 use crate::error::Mismatch;
+use crate::ops::{Activation, expect};
 use crate::tensor::TensorDesc;
 
 /// `activation(sum + bias) + residual`, each part if asked for.

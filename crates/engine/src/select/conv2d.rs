@@ -1,0 +1,183 @@
+//! Which kernel computes a convolution.
+
+use kiln_gpu::DeviceProfile;
+use kiln_kernels::{conv2d_depthwise, conv2d_depthwise_rows, conv2d_register, conv2d_shared};
+
+use crate::lower::piece_limit;
+use crate::ops::{Conv2d, ConvGeometry, ConvWeight, PANEL};
+use crate::tensor::DType;
+use crate::window::Axis;
+
+/// A kernel of the conv2d family in one of its variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConvKernel {
+    Register(conv2d_register::Variant, Sharing),
+    Depthwise(conv2d_depthwise::Variant, Sharing),
+    DepthwiseRows(conv2d_depthwise_rows::Variant),
+    Shared(conv2d_shared::Variant),
+    Naive,
+}
+
+/// How the pixels of a tile hand on their inputs from tap to tap.
+///
+/// Neighbours in a tile are `pixel_step` outputs apart, so their inputs are `pixel_step * stride` apart; taps that
+/// follow each other are `tap_step` apart, so theirs are `tap_step * dilation` apart. Where these are equal, all pixels
+/// but the last find in the tap before what they need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sharing {
+    pub(crate) pixel_step: usize,
+    pub(crate) tap_step: usize,
+}
+
+impl Sharing {
+    /// Neighbouring pixels and taps, where all of a window's row is loaded at once.
+    const NEIGHBOURS: Self = Self { pixel_step: 1, tap_step: 1 };
+
+    /// Neighbouring pixels, which load their inputs anew for each tap.
+    fn none(width: &Axis) -> Self {
+        Self { pixel_step: 1, tap_step: width.kernel }
+    }
+
+    /// The least steps that share, if there are two such taps and two such pixels.
+    fn full(width: &Axis) -> Option<Self> {
+        let common = gcd(width.stride, width.dilation);
+        let full = Self { pixel_step: width.dilation / common, tap_step: width.stride / common };
+        (full.tap_step < width.kernel && full.pixel_step < width.output()).then_some(full)
+    }
+
+    /// Tiles of `pixels` outputs that cover each phase of a row.
+    pub(crate) fn row_tiles(&self, outputs: usize, pixels: u32) -> usize {
+        outputs.div_ceil(self.pixel_step).div_ceil(pixels as usize)
+    }
+
+    /// Tiles that cover a row.
+    fn tiles(&self, outputs: usize, pixels: u32) -> usize {
+        self.pixel_step * self.row_tiles(outputs, pixels)
+    }
+
+    /// The time in which a tile of single numbers gets its inputs for one tap, as a mean.
+    fn inputs(&self, width: &Axis, pixels: usize) -> usize {
+        let begun = self.tap_step.min(width.kernel);
+        let handed_on = (pixels - 1) * SKIPPED + LOAD;
+        (begun * pixels * LOAD + (width.kernel - begun) * handed_on) / width.kernel
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Whether the weight of a convolution should be packed in panels for the register kernel: on software adapters, unless
+/// there is but one input channel to sum over, or the panels exceed what can be bound.
+pub(crate) fn wants_conv_panels(profile: &DeviceProfile, geometry: &ConvGeometry) -> bool {
+    let panels = geometry.groups * geometry.group_out().div_ceil(PANEL);
+    let bytes = panels.saturating_mul(geometry.depth()).saturating_mul(PANEL * DType::BYTES);
+    profile.kind.is_software() && !geometry.is_depthwise() && bytes as u64 <= piece_limit(profile)
+}
+
+/// The kernel for a convolution whose weight lies as `op` says.
+pub(crate) fn conv2d(profile: &DeviceProfile, op: &Conv2d, geometry: &ConvGeometry) -> ConvKernel {
+    match (op.weight, profile.kind.is_software(), geometry.is_depthwise()) {
+        (ConvWeight::Panels { .. }, _, _) => {
+            let (variant, sharing) = register(geometry);
+            ConvKernel::Register(variant, sharing)
+        }
+        (_, true, true) => depthwise(geometry),
+        (_, false, true) => {
+            ConvKernel::Depthwise(conv2d_depthwise::Variant::Gpu, Sharing::none(&geometry.axes[1]))
+        }
+        (_, true, false) => ConvKernel::Naive,
+        (_, false, false) => ConvKernel::Shared(shared(geometry)),
+    }
+}
+
+fn shared(geometry: &ConvGeometry) -> conv2d_shared::Variant {
+    use conv2d_shared::Variant;
+    let pixels: usize = geometry.batch * geometry.output().iter().product::<usize>();
+    match geometry.group_out() {
+        0..=16 => Variant::T16,
+        17..64 => Variant::T32,
+        _ if pixels < 64 => Variant::T32,
+        _ => Variant::T64,
+    }
+}
+
+/// Whether an image is made of whole blocks of four numbers, so that any block of images is.
+fn in_blocks(geometry: &ConvGeometry) -> bool {
+    let [height, width] = geometry.axes;
+    (geometry.in_channels * height.input * width.input).is_multiple_of(4)
+}
+
+/// The register variant that takes least time, as the sum of what its invocations do.
+fn register(geometry: &ConvGeometry) -> (conv2d_register::Variant, Sharing) {
+    let width = &geometry.axes[1];
+    let blocks = in_blocks(geometry);
+    let ways = conv2d_register::Variant::ALL.iter().flat_map(|&variant| {
+        let sharings = match (variant.wide() > 1, variant.taps()) {
+            (true, taps) => {
+                let fits = width.kernel == taps as usize && width.stride == variant.stride() as usize;
+                let neighbours = taps == 1 || width.dilation == 1;
+                [(blocks && fits && neighbours).then_some(Sharing::NEIGHBOURS), None]
+            }
+            (false, 1) => [Some(Sharing::none(width)), Sharing::full(width)],
+            (false, _) => {
+                let in_threes = |full: &Sharing| width.kernel.is_multiple_of(3) && full.tap_step == 1;
+                [Sharing::full(width).filter(in_threes), None]
+            }
+        };
+        sharings.into_iter().flatten().map(move |sharing| (variant, sharing))
+    });
+    let best = ways.min_by_key(|&(variant, sharing)| cost(geometry, variant, sharing));
+    best.expect("some variant should take any window")
+}
+
+// What takes how long, in multiply-adds of one invocation: fitted to the rates of all variants on lavapipe.
+/// A number of the input.
+const LOAD: usize = 17;
+/// A number that a pixel takes over from its neighbour: the load is masked off, not left out.
+const SKIPPED: usize = 10;
+/// A number of the input that is loaded in blocks.
+const SPANNED: usize = 11;
+/// A vector of weights.
+const WEIGHTS: usize = 7;
+/// A step of the loop besides all that.
+const STEP: usize = 100;
+/// An element of the output.
+const OUTPUT: usize = 50;
+
+/// The time of all invocations of a register variant.
+fn cost(geometry: &ConvGeometry, variant: conv2d_register::Variant, sharing: Sharing) -> usize {
+    let [height, width] = geometry.axes;
+    let (pixels, taps, vecs) = (variant.pixels() as usize, variant.taps() as usize, variant.vecs() as usize);
+    let span = (pixels - 1) * variant.stride() as usize + taps;
+    let inputs = match (variant.wide() > 1, taps) {
+        (true, _) => span * SPANNED,
+        (false, 1) => sharing.inputs(&width, pixels),
+        (false, _) => span * LOAD,
+    };
+    let step = STEP + inputs + vecs * taps * (WEIGHTS + 4 * pixels);
+    let tile = geometry.depth() / taps * step + pixels * 4 * vecs * OUTPUT;
+    let channel_tiles = geometry.groups * geometry.group_out().div_ceil(4 * vecs);
+    geometry.batch * height.output() * sharing.tiles(width.output(), variant.pixels()) * channel_tiles * tile
+}
+
+/// On a software adapter.
+fn depthwise(geometry: &ConvGeometry) -> ConvKernel {
+    let [height, width] = geometry.axes;
+    let plain = |axis: &Axis| axis.kernel == 3 && axis.stride == 1 && axis.dilation == 1;
+    if plain(&height) && plain(&width) && in_blocks(geometry) {
+        use conv2d_depthwise_rows::Variant;
+        let outputs = width.output();
+        let columns = |variant: &Variant| outputs.next_multiple_of(variant.pixels() as usize);
+        // The wider, unless that covers many columns more.
+        let wide = columns(&Variant::W16) <= columns(&Variant::W8) + outputs / 4;
+        return ConvKernel::DepthwiseRows(if wide { Variant::W16 } else { Variant::W8 });
+    }
+    let variant = conv2d_depthwise::Variant::Cpu;
+    let load = |sharing: &Sharing| {
+        sharing.tiles(width.output(), variant.pixels()) * sharing.inputs(&width, variant.pixels() as usize)
+    };
+    let (none, full) = (Sharing::none(&width), Sharing::full(&width));
+    let sharing = full.filter(|full| load(full) < load(&none)).unwrap_or(none);
+    ConvKernel::Depthwise(variant, sharing)
+}
