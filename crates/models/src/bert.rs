@@ -165,6 +165,13 @@ impl Bert {
         Ok(bert)
     }
 
+    /// The encoder of a configuration alone; its tensors go by the names of files without a prefix. None where the
+    /// activation is not known.
+    pub(crate) fn without_weights(config: BertConfig) -> Option<Bert> {
+        let activation = config.activation()?;
+        Some(Bert { config, activation, prefix: "" })
+    }
+
     /// The configuration.
     pub fn config(&self) -> &BertConfig {
         &self.config

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kiln_engine::EngineError;
+use kiln_gpu::Bytes;
 
 /// Why a model could not be found, read, built or run.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,15 @@ pub enum ModelError {
         message: String,
     },
 
+    /// A file is not the HDF5 file that it should be.
+    #[error("{}: not an HDF5 file with weights: {message}", file.display())]
+    Hdf5 {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
     /// A safetensors file ends before its tensors do.
     #[error("{}: truncated: tensor {tensor} ends at byte {expected}, the file has {actual} bytes", file.display())]
     TruncatedWeights {
@@ -71,13 +81,13 @@ pub enum ModelError {
         actual: u64,
     },
 
-    /// A safetensors file holds other tensors than the model needs.
-    #[error("{}: wrong tensors for this model: {differences}", file.display())]
+    /// A file holds other tensors than the model needs.
+    #[error("{}: wrong tensors for this model{}: {differences}", file.display(), differences.remark())]
     WrongTensors {
         /// The file.
         file: PathBuf,
         /// All that is missing, extra or has another shape.
-        differences: TensorDifferences,
+        differences: Box<TensorDifferences>,
     },
 
     /// A tokenizer file cannot be read or belongs to another model.
@@ -96,6 +106,50 @@ pub enum ModelError {
         name: String,
         /// The names there are.
         known: Vec<String>,
+    },
+
+    /// No network has this name.
+    #[error("unknown network {name:?}: expected {}", known.join(", "))]
+    UnknownNetwork {
+        /// The name that was asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+
+    /// A network does not read examples of this size.
+    #[error("{network}: input size {got}: expected {expected}, such as {example}")]
+    InputSize {
+        /// The network.
+        network: String,
+        /// What it reads.
+        expected: &'static str,
+        /// A size that it takes.
+        example: String,
+        /// What came.
+        got: String,
+    },
+
+    /// A network has no layer of this name.
+    #[error("{network} has no layer {layer:?}; the nearest are {}", list(nearest))]
+    UnknownLayer {
+        /// The network.
+        network: String,
+        /// The name that was asked for.
+        layer: String,
+        /// Names of layers that differ little from it.
+        nearest: Vec<String>,
+    },
+
+    /// What should be a batch of images has another shape.
+    #[error("{network} reads images of f32[N, {channels}, height, width], got {got}")]
+    ImageTensor {
+        /// The network.
+        network: String,
+        /// The channels that it reads.
+        channels: usize,
+        /// What came.
+        got: String,
     },
 
     /// A directory has no file of any model whose checksums Kiln knows.
@@ -160,6 +214,30 @@ pub enum ModelError {
         message: String,
     },
 
+    /// A file is not an image that Kiln reads, or what should be made of it cannot be.
+    #[error("{}: {message}", file.display())]
+    Image {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// An image is larger than Kiln takes, or would become so.
+    #[error("{}: {what} {width}x{height} is {} pixels, over the limit of {limit}", file.display(), u64::from(*width) * u64::from(*height))]
+    ImageSize {
+        /// The file.
+        file: PathBuf,
+        /// What has this size: `an image of`, `resized to`.
+        what: String,
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// The most pixels that are taken.
+        limit: u64,
+    },
+
     /// A text came out as something that is not a number.
     #[error(
         "{model}: the embedding of text {index} has a value that is not finite (element {element} is {value})"
@@ -171,6 +249,68 @@ pub enum ModelError {
         index: usize,
         /// Which element of its embedding.
         element: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A file of tensors does not hold what was asked for.
+    #[error("{}: {message}", file.display())]
+    TensorFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// A tensor could not be read; the text names file and tensor.
+    #[error("{0}")]
+    TensorRead(String),
+
+    /// An image was classified as something that is not a number.
+    #[error("{network}: the logit of class {class} for image {image} is {value}")]
+    NotFiniteLogit {
+        /// The network's name.
+        network: String,
+        /// Which image of the batch, counted from 0.
+        image: usize,
+        /// Which class, counted from 0.
+        class: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A layer's values for an image would be more than the device binds at once.
+    #[error(
+        "{}: at {width}x{height} the layer {layer} makes {}, the device binds {} at once; the longer side may be at \
+         most {side}",
+        file.display(), Bytes(*bytes), Bytes(*limit)
+    )]
+    LayerTooLarge {
+        /// The image.
+        file: PathBuf,
+        /// The layer.
+        layer: String,
+        /// Columns of the image.
+        width: u64,
+        /// Rows of the image.
+        height: u64,
+        /// What the layer's values take.
+        bytes: u64,
+        /// What the device binds at once.
+        limit: u64,
+        /// The longer side, in pixels, of the largest image of this form that fits.
+        side: u64,
+    },
+
+    /// A network found something that is not a number where an edge might be.
+    #[error("{}: the network's value at column {x}, row {y} is {value}", file.display())]
+    NotFiniteEdge {
+        /// The image.
+        file: PathBuf,
+        /// Which column, counted from 0.
+        x: usize,
+        /// Which row, counted from 0.
+        y: usize,
         /// The value.
         value: f32,
     },
@@ -195,23 +335,39 @@ impl ModelError {
             | ModelError::Config { .. }
             | ModelError::Unsupported { .. }
             | ModelError::WeightsHeader { .. }
+            | ModelError::Hdf5 { .. }
+            | ModelError::LayerTooLarge { .. }
             | ModelError::TruncatedWeights { .. }
             | ModelError::WrongTensors { .. }
             | ModelError::Tokenizer { .. }
             | ModelError::UnknownModel { .. }
+            | ModelError::UnknownNetwork { .. }
+            | ModelError::InputSize { .. }
+            | ModelError::UnknownLayer { .. }
+            | ModelError::ImageTensor { .. }
+            | ModelError::TensorFile { .. }
+            | ModelError::TensorRead(_)
             | ModelError::UnknownFiles { .. }
             | ModelError::NotFound { .. }
             | ModelError::Checksum { .. }
-            | ModelError::Wheel { .. } => true,
+            | ModelError::Wheel { .. }
+            | ModelError::Image { .. }
+            | ModelError::ImageSize { .. } => true,
             ModelError::Fetch { .. }
             | ModelError::Download { .. }
             | ModelError::NotFinite { .. }
+            | ModelError::NotFiniteEdge { .. }
+            | ModelError::NotFiniteLogit { .. }
             | ModelError::Engine(_) => false,
         }
     }
 
     pub(crate) fn io(path: &Path, source: std::io::Error) -> ModelError {
         ModelError::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn image(file: &Path, message: impl Into<String>) -> ModelError {
+        ModelError::Image { file: file.to_owned(), message: message.into() }
     }
 
     pub(crate) fn config(file: &Path, message: impl Into<String>) -> ModelError {
@@ -230,12 +386,54 @@ pub struct TensorDifferences {
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Tensors whose element type is not one that Kiln converts to f32: name, type in the file.
     pub mistyped: Vec<(String, String)>,
+    /// Another model, whose tensors these are.
+    pub fitting: Option<String>,
 }
 
 impl TensorDifferences {
     /// True where there are none.
     pub fn is_empty(&self) -> bool {
-        *self == TensorDifferences::default()
+        self.is_complete() && self.extra.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.missing.len() + self.extra.len() + self.misshapen.len() + self.mistyped.len()
+    }
+
+    /// True where all that the model needs is there and can be read, whatever else there is.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.misshapen.is_empty() && self.mistyped.is_empty()
+    }
+
+    /// `, but those of vgg19` where another model is known that they fit, else nothing.
+    pub fn remark(&self) -> String {
+        self.fitting.as_ref().map(|name| format!(", but those of {name}")).unwrap_or_default()
+    }
+
+    /// One line for each difference, at most `limit` lines: where there are more, the last one tells how many. Every
+    /// kind of difference has its share.
+    pub fn lines(&self, limit: usize) -> Vec<String> {
+        let kinds = [
+            self.misshapen.iter().map(misshapen).collect::<Vec<_>>(),
+            self.mistyped.iter().map(mistyped).collect(),
+            self.missing.iter().map(|name| format!("{name} is missing")).collect(),
+            self.extra.iter().map(|name| format!("{name} is not known to the model")).collect(),
+        ];
+        let total = self.len();
+        let mut room = if total > limit { limit.saturating_sub(1) } else { total };
+        let more = total - room;
+        let mut shares = [0; 4];
+        while room > 0 {
+            for (share, kind) in shares.iter_mut().zip(&kinds) {
+                if *share < kind.len() && room > 0 {
+                    *share += 1;
+                    room -= 1;
+                }
+            }
+        }
+        let shown = shares.into_iter().zip(kinds).flat_map(|(share, kind)| kind.into_iter().take(share));
+        shown.chain((more > 0).then(|| format!("and {more} more"))).collect()
     }
 }
 
@@ -248,14 +446,18 @@ impl fmt::Display for TensorDifferences {
         if !self.extra.is_empty() {
             parts.push(format!("not known to the model {}", list(&self.extra)));
         }
-        for (name, expected, actual) in &self.misshapen {
-            parts.push(format!("{name} has shape {actual:?}, expected {expected:?}"));
-        }
-        for (name, dtype) in &self.mistyped {
-            parts.push(format!("{name} has elements of type {dtype}, expected F32, F16 or BF16"));
-        }
+        parts.extend(self.misshapen.iter().map(misshapen));
+        parts.extend(self.mistyped.iter().map(mistyped));
         f.write_str(&parts.join("; "))
     }
+}
+
+fn misshapen((name, expected, actual): &(String, Vec<usize>, Vec<usize>)) -> String {
+    format!("{name} has shape {actual:?}, expected {expected:?}")
+}
+
+fn mistyped((name, dtype): &(String, String)) -> String {
+    format!("{name} has elements of type {dtype}, expected F32, F16 or BF16")
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -289,12 +491,37 @@ mod tests {
             extra: names(&["z"]),
             misshapen: vec![("w".to_owned(), vec![2, 3], vec![3, 2])],
             mistyped: vec![("v".to_owned(), "I8".to_owned())],
+            fitting: None,
         };
         assert_eq!(
             differences.to_string(),
             "missing x and y; not known to the model z; w has shape [3, 2], expected [2, 3]; \
              v has elements of type I8, expected F32, F16 or BF16"
         );
+    }
+
+    #[test]
+    fn a_few_lines_show_every_kind_of_difference() {
+        let differences = TensorDifferences {
+            missing: (0..20).map(|index| format!("m{index}")).collect(),
+            extra: (0..20).map(|index| format!("x{index}")).collect(),
+            misshapen: vec![("w".to_owned(), vec![2], vec![3])],
+            ..TensorDifferences::default()
+        };
+        assert_eq!(
+            differences.lines(6),
+            [
+                "w has shape [3], expected [2]",
+                "m0 is missing",
+                "m1 is missing",
+                "x0 is not known to the model",
+                "x1 is not known to the model",
+                "and 36 more"
+            ]
+        );
+        assert_eq!(differences.lines(41).len(), 41);
+        assert_eq!(differences.lines(40).last().map(String::as_str), Some("and 2 more"));
+        assert!(TensorDifferences::default().lines(3).is_empty());
     }
 
     #[test]

@@ -22,12 +22,24 @@
 
 pub mod bert;
 pub mod error;
+pub mod filters;
+pub mod hed;
+pub mod image;
+pub mod imagenet;
+pub mod keras;
 mod layout;
+pub mod measure;
+pub mod network;
+pub mod quiet;
+pub mod seeded;
 pub mod sentence;
 pub mod store;
+pub mod summary;
 pub mod tokenizer;
+pub mod vgg;
 pub mod weights;
 
 pub use error::ModelError;
+pub use image::Image;
 pub use sentence::SentenceEncoder;
 pub use store::{ModelStore, StoreConfig};

