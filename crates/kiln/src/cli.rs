@@ -1,22 +1,32 @@
 //! The command line: parses, calls the library, prints. One file a command; the rest is what they share.
 
 mod ask;
+mod bench;
+mod classify;
 mod completions;
 mod context;
 mod devices;
 mod documents;
+mod edges;
 mod embed;
 mod encoder;
 mod error;
+mod features;
+mod filter;
 mod index;
 mod interrupt;
 mod logging;
 mod models;
+mod network;
 mod output;
+mod picture;
+mod profile;
 mod progress;
 mod search;
 mod split;
+mod summary;
 mod table;
+mod vgg;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -56,6 +66,13 @@ enum Command {
     Split(split::DocumentSplitArgs),
     Embed(embed::EmbedArgs),
     Models(models::ModelsArgs),
+    Classify(classify::ClassifyArgs),
+    Features(features::FeaturesArgs),
+    Summary(summary::SummaryArgs),
+    Bench(bench::BenchArgs),
+    Profile(profile::ProfileArgs),
+    Filter(filter::FilterArgs),
+    Edges(edges::EdgesArgs),
     Devices(devices::DevicesArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -76,6 +93,13 @@ pub(crate) fn run() -> ExitCode {
         Command::Split(args) => args.run(&context),
         Command::Embed(args) => args.run(&context),
         Command::Models(args) => args.run(&context),
+        Command::Classify(args) => args.run(&context),
+        Command::Features(args) => args.run(&context),
+        Command::Summary(args) => args.run(&context),
+        Command::Bench(args) => args.run(&context),
+        Command::Profile(args) => args.run(&context),
+        Command::Filter(args) => args.run(&context),
+        Command::Edges(args) => args.run(&context),
         Command::Devices(args) => args.run(&context),
         Command::Completions(args) => args.run(&context),
     };

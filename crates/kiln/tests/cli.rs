@@ -29,7 +29,9 @@ fn succeeds(args: &[&str]) -> String {
 fn help_and_version_are_results() {
     assert_eq!(succeeds(&["--version"]), format!("kiln {}\n", env!("CARGO_PKG_VERSION")));
     let help = succeeds(&["--help"]);
-    for command in ["ask", "search", "index", "split", "embed", "models", "devices", "completions"] {
+    let questions = ["ask", "search", "index", "split", "embed", "models", "devices", "completions"];
+    let networks = ["classify", "features", "filter", "edges", "summary", "bench", "profile"];
+    for command in [&questions[..], &networks].concat() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         assert!(succeeds(&[command, "--help"]).contains("kiln "), "{command} shows no example");
     }

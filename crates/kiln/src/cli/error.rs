@@ -12,6 +12,13 @@ use kiln::models::ModelError;
 pub(crate) enum CliError {
     /// What the user gave is at fault: exit code 2.
     Input(String),
+    /// The same, with a few more lines: exit code 2.
+    Differences {
+        /// What is wrong.
+        message: String,
+        /// In what way.
+        lines: Vec<String>,
+    },
     /// The machine is at fault: exit code 1.
     Runtime(String),
     /// Nobody reads the output any more (`kiln ... | head`), which is how pipes end: exit code 0.
@@ -19,17 +26,26 @@ pub(crate) enum CliError {
 }
 
 const INPUT: u8 = 2;
+
+/// A list of differences is no longer than this, and its lines no wider.
+const DIFFERENCES: usize = 9;
+const WIDTH: usize = 200;
 const RUNTIME: u8 = 1;
 
 impl CliError {
     /// Tells the user and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
-        let (message, code) = match self {
-            CliError::Input(message) => (message, INPUT),
-            CliError::Runtime(message) => (message, RUNTIME),
+        let (message, lines, code) = match self {
+            CliError::Input(message) => (message, vec![], INPUT),
+            CliError::Differences { message, lines } => (message, lines, INPUT),
+            CliError::Runtime(message) => (message, vec![], RUNTIME),
             CliError::ClosedPipe => return ExitCode::SUCCESS,
         };
         print_error(&message);
+        for line in lines {
+            let _ =
+                writeln!(anstream::stderr(), "  {}", one_line(&line).chars().take(WIDTH).collect::<String>());
+        }
         ExitCode::from(code)
     }
 
@@ -57,7 +73,17 @@ impl From<GpuError> for CliError {
 
 impl From<ModelError> for CliError {
     fn from(error: ModelError) -> CliError {
-        CliError::classed(error.is_input_error(), error.to_string())
+        match error {
+            // The library's message names every tensor; of another network's file that is a page of names.
+            ModelError::WrongTensors { file, differences } if differences.len() > 1 => {
+                let (file, remark, count) = (file.display(), differences.remark(), differences.len());
+                CliError::Differences {
+                    message: format!("{file}: wrong tensors for this model{remark}: {count} differences"),
+                    lines: differences.lines(DIFFERENCES),
+                }
+            }
+            error => CliError::classed(error.is_input_error(), error.to_string()),
+        }
     }
 }
 

@@ -88,8 +88,8 @@ struct ImportArgs {
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
-    repo: &'static str,
-    revision: &'static str,
+    repo: Option<&'static str>,
+    revision: Option<&'static str>,
     bytes: u64,
     place: Option<String>,
     path: Option<PathBuf>,
@@ -123,8 +123,8 @@ fn list(args: ListArgs, output: &mut Output) -> Result<(), CliError> {
         .into_iter()
         .map(|listing| Row {
             name: listing.entry.name,
-            repo: listing.entry.repo,
-            revision: listing.entry.revision,
+            repo: listing.entry.hub.map(|hub| hub.name),
+            revision: listing.entry.hub.map(|hub| hub.revision),
             bytes: listing.entry.bytes(),
             place: listing.found.as_ref().map(|found| found.place.to_string()),
             path: listing.found.map(|found| found.path),

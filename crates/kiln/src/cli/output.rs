@@ -34,6 +34,7 @@ pub(crate) struct Output(Sink);
 
 enum Sink {
     Stdout(BufWriter<anstream::Stdout>),
+    Bytes(BufWriter<io::Stdout>),
     File {
         out: BufWriter<NamedTempFile>,
         path: PathBuf,
@@ -48,6 +49,14 @@ enum Sink {
 impl Output {
     pub(crate) fn stdout() -> Output {
         Output(Sink::Stdout(BufWriter::new(anstream::stdout())))
+    }
+
+    /// A file, or stdout for `-`, for bytes that are no text: nothing takes them for colours of a terminal.
+    pub(crate) fn bytes(path: &Path) -> Result<Output, CliError> {
+        if path == Path::new("-") {
+            return Ok(Output(Sink::Bytes(BufWriter::new(io::stdout()))));
+        }
+        Output::file(path)
     }
 
     fn file(path: &Path) -> Result<Output, CliError> {
@@ -116,6 +125,7 @@ impl Output {
         };
         match self.0 {
             Sink::Stdout(mut out) => Ok(out.flush()?),
+            Sink::Bytes(mut out) => Ok(out.flush()?),
             Sink::Special { mut out, path } => out.flush().map_err(|error| match error.kind() {
                 io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
                 _ => failed(&path, error),
@@ -134,6 +144,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Sink::Stdout(out) => out.write(bytes),
+            Sink::Bytes(out) => out.write(bytes),
             Sink::File { out, .. } => out.write(bytes),
             Sink::Special { out, .. } => out.write(bytes),
         }
@@ -142,6 +153,7 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Sink::Stdout(out) => out.flush(),
+            Sink::Bytes(out) => out.flush(),
             Sink::File { out, .. } => out.flush(),
             Sink::Special { out, .. } => out.flush(),
         }

@@ -1,6 +1,7 @@
 //! Columns of text, aligned.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 /// Writes rows of cells, each column as wide as its widest cell, two spaces apart. Lines do not end in
 /// spaces.
@@ -29,6 +30,17 @@ where
     Ok(())
 }
 
+/// Moves the cells of some columns to the right, as numbers stand.
+pub(crate) fn align_right(rows: &mut [Vec<String>], columns: Range<usize>) {
+    for column in columns {
+        let cells = || rows.iter().filter_map(|row| row.get(column));
+        let width = cells().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            *cell = format!("{cell:>width$}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +52,12 @@ mod tests {
             .expect("memory should take it");
         let text = String::from_utf8(out).expect("it should be text");
         assert_eq!(text, "a     größer\nlong  b       c\nx\n");
+    }
+
+    #[test]
+    fn numbers_stand_on_the_right() {
+        let mut rows = [["a", "ms"], ["b", "12"], ["c", "1234"]].map(|row| row.map(str::to_owned).to_vec());
+        align_right(&mut rows, 1..2);
+        assert_eq!(rows.map(|row| row[1].clone()), ["  ms", "  12", "1234"]);
     }
 }

@@ -1,0 +1,180 @@
+//! `kiln bench`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use kiln::gpu::Gpu;
+use kiln::models::measure::{Bench, Samples, rate};
+use kiln::models::network::Network;
+use serde::Serialize;
+
+use super::context::Context;
+use super::error::CliError;
+use super::network::{NetworkArgs, Size, building};
+use super::output::OutputArgs;
+use super::table::write_table;
+
+/// Measure how long a network takes
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kiln bench vgg16
+  kiln bench vgg16 --batch 4 --samples 20 --json
+  kiln bench all-MiniLM-L6-v2 --input 128 --batch 16
+
+A run is what a program has: inputs go to the device, outputs come back. Weights come from a formula where no
+file is named; the time does not depend on them.")]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    workload: WorkloadArgs,
+
+    /// How many runs are measured
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    samples: usize,
+
+    /// How many runs come before them
+    #[arg(long, value_name = "N", default_value = "2", value_parser = whole)]
+    warmup: usize,
+
+    /// Print one JSON object {best_ms, median_ms, samples, adapter}
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What is to be measured.
+#[derive(Debug, Args)]
+pub(crate) struct WorkloadArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    /// How many inputs go into one run
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
+    batch: usize,
+
+    /// Take the weights from a file instead of a formula
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
+
+/// A network on a device.
+pub(crate) struct Workload {
+    pub(crate) gpu: Gpu,
+    pub(crate) bench: Bench,
+    pub(crate) batch: usize,
+    network: Network,
+    input: Size,
+    is_seeded: bool,
+}
+
+impl WorkloadArgs {
+    /// Builds the network, opens the device, lets `fit` refuse it, and loads the network there.
+    pub(crate) fn load(
+        &self,
+        context: &Context,
+        fit: impl FnOnce(&Gpu) -> Result<(), CliError>,
+    ) -> Result<Workload, CliError> {
+        let (network, input) = self.network.resolve()?;
+        network.graph(self.batch, &input.0).map_err(building)?;
+        let weights = network.weights(self.weights.as_deref())?;
+        let gpu = context.open_gpu()?;
+        fit(&gpu)?;
+        context.announce(&gpu);
+        let bench = Bench::load(&gpu, &network, self.batch, &input.0, &*weights)?;
+        Ok(Workload { gpu, bench, network, batch: self.batch, input, is_seeded: self.weights.is_none() })
+    }
+}
+
+impl Workload {
+    /// `vgg16, batch 4 of 3x224x224, seeded weights`.
+    pub(crate) fn describe(&self) -> String {
+        let weights = if self.is_seeded { ", seeded weights" } else { "" };
+        format!("{}, batch {} of {}{weights}", self.model(), self.batch, self.input)
+    }
+
+    /// What one input of the network is called, in the plural.
+    fn unit(&self) -> &'static str {
+        match self.network {
+            Network::Vgg(_) | Network::Hed => "images",
+            Network::Encoder(_) => "texts",
+        }
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        self.network.name()
+    }
+
+    pub(crate) fn adapter(&self) -> &str {
+        &self.gpu.profile().name
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    best_ms: f64,
+    median_ms: f64,
+    samples: usize,
+    adapter: &'a str,
+}
+
+impl BenchArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
+        let mut output = self.output.open()?;
+        let mut workload = self.workload.load(context, |_| Ok(()))?;
+        let mut samples = Samples::default();
+        {
+            let progress = context.progress("measuring", self.warmup.saturating_add(self.samples));
+            for run in 0..self.warmup.saturating_add(self.samples) {
+                let duration = workload.bench.run()?;
+                if run >= self.warmup {
+                    samples.push(duration);
+                }
+                progress.set(run as u64 + 1);
+            }
+        }
+        let (best, median) = (samples.best(), samples.median());
+        let report = Report {
+            best_ms: milliseconds(best),
+            median_ms: milliseconds(median),
+            samples: samples.count(),
+            adapter: workload.adapter(),
+        };
+        if self.json {
+            output.json(&report)?;
+            return output.finish();
+        }
+        let per_second = |duration: std::time::Duration| workload.batch as f64 / duration.as_secs_f64();
+        let gflops = |duration| rate(workload.bench.multiply_adds(), duration).unwrap_or_default();
+        let line = |name: &str, duration: std::time::Duration| {
+            vec![
+                name.to_owned(),
+                format!("{:.2} ms", milliseconds(duration)),
+                format!("{:.2} {}/s", per_second(duration), workload.unit()),
+                format!("{:.2} GFLOP/s", gflops(duration)),
+            ]
+        };
+        writeln!(output, "{}", workload.describe())?;
+        write_table(&mut output, &[line("best", best), line("median", median)])?;
+        let plural = if report.samples == 1 { "" } else { "s" };
+        writeln!(output, "{} sample{plural} on {}", report.samples, report.adapter)?;
+        output.finish()
+    }
+}
+
+/// Rounded to a microsecond, which no clock here is better than.
+pub(crate) fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or_else(|| "expected a whole number, 1 or more".to_owned())
+}
+
+fn whole(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a whole number".to_owned())
+}

@@ -1,0 +1,147 @@
+//! `kiln classify`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use kiln::models::image::Image;
+use kiln::models::imagenet;
+use kiln::models::vgg::Vgg;
+use serde::Serialize;
+
+use super::bench::at_least_one;
+use super::context::Context;
+use super::error::CliError;
+use super::network::building;
+use super::output::{Output, OutputArgs};
+use super::vgg::VggArgs;
+
+/// Tell what images show, by a network trained on the 1000 classes of ImageNet
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kiln classify photo.jpg
+  kiln classify *.jpg --top 3 --json | jq '.images[].classes[0].label'
+  kiln classify photo.jpg --model vgg19_bn --weights vgg19_bn.safetensors
+
+An image is resized to 256 pixels on its short side, and the middle 224x224 go into the network.")]
+pub(crate) struct ClassifyArgs {
+    /// JPEG, PNG or WebP images
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+
+    #[command(flatten)]
+    network: VggArgs,
+
+    /// How many classes to tell for each image
+    #[arg(long, value_name = "N", default_value_t = 5,
+        value_parser = at_least_one, allow_negative_numbers = true)]
+    top: usize,
+
+    /// Print one JSON object {model, adapter, load_ms, run_ms, images: [{image, classes: [{class, label,
+    /// probability}]}]}
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// So many images go through the network at once.
+const BATCH: usize = 16;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    adapter: &'a str,
+    /// From the file to the device.
+    load_ms: f64,
+    /// All images through the network, there and back.
+    run_ms: f64,
+    images: Vec<Row<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    image: &'a Path,
+    classes: Vec<Class>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    class: usize,
+    label: &'static str,
+    probability: f32,
+}
+
+impl ClassifyArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
+        let config = self.network.config()?;
+        let mut output = self.output.open()?;
+        // All that can be wrong with what was given is found before anything is downloaded or computed.
+        let images = self.images.iter().map(|path| Image::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let weights = self.network.open(context, &config, None)?;
+        let batches =
+            images.chunks(BATCH).map(|batch| weights.prepare(batch)).collect::<Result<Vec<_>, _>>()?;
+        drop(images);
+        let gpu = context.open_gpu()?;
+        context.announce(&gpu);
+        let input = config.input();
+        let mut vgg = Vgg::new(&gpu, config, weights);
+        let (mut load, mut run) = (Duration::ZERO, Duration::ZERO);
+        let mut rows = Vec::with_capacity(self.images.len());
+        let progress = context.progress("classifying", self.images.len());
+        for (batch, paths) in batches.iter().zip(self.images.chunks(BATCH)) {
+            let start = Instant::now();
+            vgg.prepare(paths.len(), input).map_err(building)?;
+            load += start.elapsed();
+            let start = Instant::now();
+            let result = vgg.classify(batch)?;
+            run += start.elapsed();
+            rows.extend(paths.iter().enumerate().map(|(index, image)| Row {
+                image,
+                classes: result.top(index, self.top).into_iter().map(class).collect(),
+            }));
+            progress.set(rows.len() as u64);
+        }
+        drop(progress);
+        let report = Report {
+            model: &vgg.config().name,
+            adapter: &gpu.profile().name,
+            load_ms: milliseconds(load),
+            run_ms: milliseconds(run),
+            images: rows,
+        };
+        if self.json {
+            output.json(&report)?;
+        } else {
+            write_report(&mut output, &report)?;
+        }
+        output.finish()
+    }
+}
+
+fn class((class, probability): (usize, f32)) -> Class {
+    Class { class, label: imagenet::class_name(class).unwrap_or("?"), probability }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    // Microseconds are as far as anyone wants to read.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn write_report(out: &mut Output, report: &Report<'_>) -> Result<(), CliError> {
+    for row in &report.images {
+        writeln!(out, "{}", row.image.display())?;
+        for Class { label, probability, .. } in &row.classes {
+            writeln!(out, "  {:>6.2} %  {label}", probability * 100.0)?;
+        }
+    }
+    let images = match report.images.len() {
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
+    };
+    let Report { model, adapter, load_ms, run_ms, .. } = report;
+    let (load, run) = (load_ms / 1e3, run_ms / 1e3);
+    Ok(writeln!(out, "{images} in {run:.2} s by {model} on {adapter}; its weights took {load:.2} s")?)
+}
