@@ -12,16 +12,22 @@ use crate::progress::{Took, heading, say};
 use crate::setup::{self, Wants};
 use crate::workspace::{Profile, Workspace};
 
-/// From a fresh machine to three answered questions about the sample PDF.
+/// What the demo needs, in the order in which it is used.
+const MODELS: [model::Model; 2] = [model::ENCODER, model::EDGES];
+
+/// The image whose edges are drawn.
+const IMAGE: &str = "assets/sample/still-life.jpg";
+
+/// From a fresh machine to three answered questions about the sample PDF and the edges of the sample image.
 pub(crate) fn run(workspace: &Workspace, no_install: bool) -> Result<(), Error> {
     // pip is asked for only once the hub proves out of reach.
     let wants = Wants { adapter: true, pip: false };
     let mut machine = Machine::look();
     if no_install {
         setup::tell(&machine, wants);
+        let names = MODELS.map(|model| model.name).join(" and ");
         say(format_args!(
-            "the model {} is looked for, and fetched where it is missing, after the build",
-            model::MODEL
+            "the models {names} are looked for, and fetched where they are missing, after the build"
         ));
         return Ok(());
     }
@@ -39,8 +45,10 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool) -> Result<(), Error> 
     let devices = setup::ensure_adapter(&mut machine, &kiln)?;
     devices.lines().filter(|line| !line.is_empty()).for_each(say);
 
-    heading("Model: the sentence encoder");
-    model::ensure(workspace, &mut machine, &kiln)?;
+    for model in &MODELS {
+        heading(&format!("Model: {}", model.what));
+        model::ensure(workspace, &mut machine, &kiln, model)?;
+    }
 
     let sample = Path::new("assets/sample/convolutional-networks.pdf");
     heading(&format!(
@@ -52,13 +60,27 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool) -> Result<(), Error> 
         println!("\n$ kiln ask {} \"{question}\"", sample.display());
         Command::new(&kiln).arg("ask").arg(sample).arg(question).dir(&workspace.root).run()?;
     }
+    let answered = Took::since(asked);
+
+    let (image, picture) = (Path::new(IMAGE), workspace.scratch("demo")?.join("edges.png"));
+    let picture = picture.strip_prefix(&workspace.root).unwrap_or(&picture);
+    heading(&format!("Edges of {} (some fifteen seconds in software)", image.display()));
+    println!("\n$ kiln edges {} -o {}", image.display(), picture.display());
+    let drawn = Instant::now();
+    Command::new(&kiln).arg("edges").arg(image).arg("-o").arg(picture).dir(&workspace.root).run()?;
+
     heading(&format!(
-        "Done: {} questions answered in {}, everything in {}",
+        "Done: {} questions answered in {answered}, edges drawn in {}, everything in {}",
         questions.len(),
-        Took::since(asked),
+        Took::since(drawn),
         Took::since(start)
     ));
     say(format_args!("ask your own: {} ask FILE.pdf \"a question\"", kiln.display()));
+    say(format_args!(
+        "look at {}, and draw your own: {} edges PHOTO -o OUT.png",
+        picture.display(),
+        kiln.display()
+    ));
     Ok(())
 }
 

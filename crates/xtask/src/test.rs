@@ -104,11 +104,13 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool, only: &[StepName]) ->
             },
         );
         if let Some(artifacts) = artifacts {
-            report.step("model", "the sentence encoder that some tests read", || {
+            report.step("models", "the sentence encoder and the edge network, which some tests read", || {
+                let kiln = workspace.kiln(Profile::Debug);
                 if device {
-                    setup::ensure_adapter(&mut machine, &workspace.kiln(Profile::Debug))?;
+                    setup::ensure_adapter(&mut machine, &kiln)?;
                 }
-                model::ensure(workspace, &mut machine, &workspace.kiln(Profile::Debug))?;
+                model::ensure(workspace, &mut machine, &kiln, &model::ENCODER)?;
+                model::ensure(workspace, &mut machine, &kiln, &model::EDGES)?;
                 Ok(Outcome::Passed)
             });
             if wanted(StepName::Tests) {
