@@ -10,9 +10,9 @@
 //!
 //! Any window. An invocation makes PIXELS outputs of a row, pixel_step apart; a workgroup THREADS neighbours: the tiles
 //! of a row, row_tiles for each of the pixel_step phases, then rows, channels and images. On GPUs one output each, and
-//! the caches see to the rest. On software adapters, where only the number of loads counts, a row of sixteen whose
-//! inputs are handed on from tap to tap: see conv2d_register on pixel_step and tap_step. There a load for each tap and
-//! output, as the gpu row has it, takes four times as long.
+//! the caches see to the rest. On software adapters, where the number of loads counts, a row of sixteen whose inputs
+//! are handed on from tap to tap: see conv2d_register on pixel_step and tap_step. On lavapipe, 3x3 of stride 2 moves
+//! 2.8 times the bytes of input and output a second that copy_strided does, 5x5 of stride 1 0.7 times.
 //!
 //! uses: activation, grid, window
 //! variants:

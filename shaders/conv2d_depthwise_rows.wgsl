@@ -9,11 +9,11 @@
 //! input has a number of elements that 4 divides. flags: 1 bias. RESIDUAL: 1 adds the residual. A buffer that is left
 //! out is bound but never read.
 //!
-//! For software adapters. An invocation goes down a strip of PIXELS columns and strip_rows rows of outputs, loading each
-//! row of the input once, as vec4: a row completes the sums of one row of outputs, continues those of the next and
+//! For software adapters. An invocation goes down a strip of PIXELS columns and strip_rows rows of outputs, loading
+//! each row of the input once, as vec4: a row completes the sums of one row of outputs, continues those of the next and
 //! starts those of the one after. A workgroup is 8 of them: the strips beside each other, row_tiles, then those below,
-//! strips, then channels and images.
-//! On lavapipe its time is that of its stores: three loads for eight outputs, and the sums are nothing beside them.
+//! strips, then channels and images. On lavapipe it moves 4.2 to 5.5 times the bytes of input and output a second that
+//! copy_strided does, at 112x112 down to 7x7: three loads for eight outputs, and the sums are little beside the stores.
 //!
 //! uses: activation, grid, span, window
 //! variants:

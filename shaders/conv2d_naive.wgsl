@@ -4,10 +4,10 @@
 //!                         + residual[n][oc][oh][ow]
 //!     with g = oc / group_out, ih = oh * stride_h + kh * dilation_h - before_h, iw likewise; 0 outside of the input
 //!
-//! All tensors are dense: input [batch][groups * group_in][in_h][in_w], output and residual
-//! [batch][groups * group_out][out_h][out_w], bias one number a channel. The bound piece of weight
-//! [oc][group_in][kernel_h][kernel_w] holds the channels [oc_start, oc_start + piece_oc). flags: 1 bias. RESIDUAL: 1 adds
-//! the residual. A buffer that is left out is bound but never read.
+//! All tensors are dense: input [batch][groups * group_in][in_h][in_w], output and residual [batch][groups *
+//! group_out][out_h][out_w], bias one number a channel. The bound piece of weight [oc][group_in][kernel_h][kernel_w]
+//! holds the channels [oc_start, oc_start + piece_oc). flags: 1 bias. RESIDUAL: 1 adds the residual. A buffer that is
+//! left out is bound but never read.
 //!
 //! The yardstick: one invocation makes one output, a workgroup THREADS neighbours.
 //!

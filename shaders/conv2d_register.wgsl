@@ -10,46 +10,48 @@
 //! buffer that is left out is bound but never read.
 //!
 //! For software adapters. An invocation makes PIXELS outputs of a row, pixel_step apart, for VECS * 4 channels in
-//! registers, without workgroup memory or barriers. A workgroup is 8 of them, in this order: oc_lanes neighbouring tiles
-//! of channels, the tiles of a row, row_tiles for each of the pixel_step phases, rows, images, and the other channels,
-//! groups last. oc_lanes divides the tiles of all channels, groups * ceil(group_out / (VECS * 4)).
+//! registers, without workgroup memory or barriers. A workgroup is 8 of them, in this order: oc_lanes neighbouring
+//! tiles of channels, the tiles of a row, row_tiles for each of the pixel_step phases, rows, images, and the other
+//! channels, groups last. oc_lanes divides the tiles of all channels, groups * ceil(group_out / (VECS * 4)).
 //!
 //! The rows with WIDE=4 load the input as vec4, whole blocks whatever their alignment, and need a number of elements
 //! that 4 divides, kernel_w = TAPS, stride_w = STRIDE, dilation_w = 1 where there are three taps, and pixel_step and
 //! tap_step of 1. The others load one by one, from any window. With TAPS=3 they take a window row three taps at a time,
 //! out of one span of inputs: kernel_w is a multiple of 3, dilation_w is pixel_step * stride_w, tap_step is 1. With
-//! TAPS=1 neighbours hand their inputs on: when tap_step * dilation_w = pixel_step * stride_w, a tap finds all its inputs
-//! but one where the tap before it had those of the next pixel; so taps that are tap_step apart follow each other.
-//! tap_step = kernel_w is legal with any pixel_step, and loads all anew for each tap. A 1x1 convolution of stride 1
-//! without padding is one row of in_h * in_w pixels.
+//! TAPS=1 neighbours hand their inputs on: when tap_step * dilation_w = pixel_step * stride_w, a tap finds all its
+//! inputs but one where the tap before it had those of the next pixel; so taps that are tap_step apart follow each
+//! other. tap_step = kernel_w is legal with any pixel_step, and loads all anew for each tap. A 1x1 convolution of
+//! stride 1 without padding is one row of in_h * in_w pixels.
 //!
 //! What shaped it, on lavapipe: a load takes the time of some twenty multiply-adds, and a step of the loop that of ten
-//! loads besides. So a step does as much as fits: beyond 16 x 16 sums of three taps, or 28 x 16 of one, code and sums no
-//! longer do. Each level of loops around the sums costs a copy of them, so there is one loop over all taps; a vector of
-//! weights is used on all pixels before the next is loaded; a branch that is not taken costs half of what it holds,
-//! hence RESIDUAL; an integer division in the loop costs as much as ten loads; loops of more than some thirty iterations
-//! or 800 instructions are not unrolled, which is ruin. Maps are often 7, 14, 28 .. pixels wide, hence the tiles of 14.
-//! History, 3x3 at 64 channels of 112x112 and at 512 of 28x28, as rates against matmul_register at 512^3 (CPU time):
-//! nested loops over channels, rows and taps 0.80 0.74; one tap a step, inputs handed on 0.99 0.92; three taps a step
-//! 1.08 1.06; one loop 1.34 1.33; inputs as vec4 1.42 1.48; residual compiled out, less to do in a step 1.6 1.68.
-//! First dispatches take 50 to 200 ms.
+//! loads besides. So a step does as much as fits: beyond 16 x 16 or 28 x 8 sums of three taps, or 28 x 16 of one, code
+//! and sums no longer do. Each level of loops around the sums costs a copy of them, so there is one loop over all taps;
+//! a vector of weights is used on all pixels before the next is loaded; a branch that is not taken costs half of what
+//! it holds, hence RESIDUAL; an integer division in the loop costs as much as ten loads; loops of more than some thirty
+//! iterations or 800 instructions are not unrolled, which is ruin. Maps are often 7, 14, 28 .. pixels wide, hence the
+//! tiles of 14 and 28. History, 3x3 at 64 channels of 112x112 and at 512 of 28x28, as rates against matmul_register at
+//! 512^3 (CPU time): nested loops over channels, rows and taps 0.80 0.74; one tap a step, inputs handed on 0.99 0.92;
+//! three taps a step 1.08 1.06; one loop 1.34 1.33; inputs as vec4 1.42 1.48; residual compiled out, less to do in a
+//! step 1.6 1.68. First dispatches take 50 to 200 ms.
 //!
 //! uses: activation, grid, span, window
 //! variants:
-//!   row14_3   PIXELS=14 VECS=4 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
-//!   row16_3   PIXELS=16 VECS=4 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
-//!   row8_3    PIXELS=8 VECS=4 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
-//!   thin_3    PIXELS=14 VECS=2 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
-//!   slim_3    PIXELS=14 VECS=1 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
-//!   half_3    PIXELS=14 VECS=4 TAPS=3 STRIDE=2 WIDE=4 INPUT=vec4<f32>
-//!   row24_1   PIXELS=24 VECS=4 TAPS=1 STRIDE=1 WIDE=4 INPUT=vec4<f32>
-//!   row8_1    PIXELS=8 VECS=4 TAPS=1 STRIDE=1 WIDE=4 INPUT=vec4<f32>
-//!   any14_3   PIXELS=14 VECS=4 TAPS=3 STRIDE=1 WIDE=1 INPUT=f32
-//!   any28     PIXELS=28 VECS=4 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
-//!   any14     PIXELS=14 VECS=4 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
-//!   any8      PIXELS=8 VECS=4 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
-//!   thin28    PIXELS=28 VECS=2 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
-//!   slim28    PIXELS=28 VECS=1 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
+//!   row14_x3   PIXELS=14 VECS=4 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   row16_x3   PIXELS=16 VECS=4 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   row8_x3    PIXELS=8 VECS=4 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   thin28_x3  PIXELS=28 VECS=2 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   thin14_x3  PIXELS=14 VECS=2 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   slim28_x3  PIXELS=28 VECS=1 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   slim14_x3  PIXELS=14 VECS=1 TAPS=3 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   half_x3    PIXELS=14 VECS=4 TAPS=3 STRIDE=2 WIDE=4 INPUT=vec4<f32>
+//!   row24_x1   PIXELS=24 VECS=4 TAPS=1 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   row8_x1    PIXELS=8 VECS=4 TAPS=1 STRIDE=1 WIDE=4 INPUT=vec4<f32>
+//!   any14_x3   PIXELS=14 VECS=4 TAPS=3 STRIDE=1 WIDE=1 INPUT=f32
+//!   any28      PIXELS=28 VECS=4 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
+//!   any14      PIXELS=14 VECS=4 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
+//!   any8       PIXELS=8 VECS=4 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
+//!   thin28     PIXELS=28 VECS=2 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
+//!   slim28     PIXELS=28 VECS=1 TAPS=1 STRIDE=1 WIDE=1 INPUT=f32
 
 override ACTIVATION: u32 = 0u;
 override RESIDUAL: u32 = 0u;
@@ -132,7 +134,11 @@ fn multiply(sum: ptr<function, Sums>, x: ptr<function, array<f32, SPAN>>, at: u3
     } else {
         let w1 = weight[at + 2u];
         let w2 = weight[at + 4u];
-        for (var i = 0u; i < PIXELS; i++) {
+        // In halves: as one, 28 pixels would be too many to unroll.
+        for (var i = 0u; i < PIXELS / 2u; i++) {
+            (*sum)[i] += w0 * (*x)[i * STRIDE] + w1 * (*x)[i * STRIDE + SECOND] + w2 * (*x)[i * STRIDE + THIRD];
+        }
+        for (var i = PIXELS / 2u; i < PIXELS; i++) {
             (*sum)[i] += w0 * (*x)[i * STRIDE] + w1 * (*x)[i * STRIDE + SECOND] + w2 * (*x)[i * STRIDE + THIRD];
         }
     }

@@ -3,6 +3,7 @@
 //! Every sample ends in a device sync. Absolute figures are printed with the adapter's name, to be recorded; only
 //! ratios of one run are claims.
 
+mod peer;
 mod product;
 
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use kiln_gpu::{AdapterChoice, Gpu, GpuError};
 
+pub use peer::Peer;
 pub use product::{numbers, product};
 
 /// One thing to measure.
@@ -79,7 +81,10 @@ pub fn alternate(rounds: usize, subjects: &mut [Subject<'_>]) -> Vec<Measured> {
 }
 
 /// The middle of some numbers; the mean of the two middle ones where their count is even.
-fn median(mut numbers: Vec<f64>) -> f64 {
+///
+/// # Panics
+/// Where there are none.
+pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
     if numbers.len() % 2 == 1 { numbers[middle] } else { (numbers[middle - 1] + numbers[middle]) / 2.0 }

@@ -25,6 +25,11 @@ pub(crate) enum RowForm {
 /// the results are wrong. Loops of constant length are unrolled and do not count. Some room is left for epilogues.
 pub(crate) const SOFTWARE_ITERATIONS: u64 = 60_000;
 
+/// What a loop of `n` iterations takes of that number, where each takes `body` besides: the look that ends it counts too.
+pub(crate) fn looped(n: u64, body: u64) -> u64 {
+    n * (1 + body) + 1
+}
+
 /// Rows too short to occupy a workgroup, and on a software adapter all whose `iterations` one invocation may make,
 /// are summed serially.
 pub(crate) fn row_form(profile: &DeviceProfile, cols: u32, iterations: u64) -> RowForm {

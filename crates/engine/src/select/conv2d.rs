@@ -181,3 +181,80 @@ fn depthwise(geometry: &ConvGeometry) -> ConvKernel {
     let sharing = full.filter(|full| load(full) < load(&none)).unwrap_or(none);
     ConvKernel::Depthwise(variant, sharing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::ConvOptions;
+    use crate::tensor::TensorDesc;
+    use crate::window::Padding;
+
+    fn geometry(input: [usize; 3], out: usize, kernel: usize, options: ConvOptions<2>) -> ConvGeometry {
+        let image = TensorDesc::f32([1, input[0], input[1], input[2]]);
+        let weight = TensorDesc::f32([out, input[0] / options.groups, kernel, kernel]);
+        Conv2d::new(options).geometry(&image, &weight).expect("the convolution should fit")
+    }
+
+    /// The widths of maps that networks have, and the relatives of the plain 3x3.
+    #[test]
+    fn what_software_adapters_run() {
+        use conv2d_register::Variant;
+        let same = ConvOptions { padding: Padding::all(1), ..Default::default() };
+        let dilated = |by| ConvOptions { dilation: [by; 2], padding: Padding::all(by), ..same };
+        let grouped = |groups| ConvOptions { groups, ..same };
+        for (input, out, kernel, options, expected) in [
+            ([3, 224, 224], 64, 3, same, Variant::Row16X3),
+            ([256, 56, 56], 256, 3, same, Variant::Row14X3),
+            ([512, 14, 14], 512, 3, same, Variant::Row14X3),
+            ([512, 7, 7], 512, 3, same, Variant::Row8X3),
+            ([64, 32, 32], 64, 3, same, Variant::Row16X3),
+            // 7 x 7 of three channels are no whole blocks.
+            ([3, 7, 7], 64, 3, same, Variant::Any8),
+            ([256, 28, 28], 256, 3, grouped(2), Variant::Row14X3),
+            ([256, 28, 28], 256, 3, grouped(32), Variant::Thin28X3),
+            ([128, 14, 14], 128, 3, grouped(32), Variant::Slim14X3),
+            ([256, 56, 56], 256, 3, ConvOptions { stride: [2; 2], ..same }, Variant::HalfX3),
+            ([256, 28, 28], 256, 3, dilated(2), Variant::Any14X3),
+            ([256, 28, 28], 256, 3, dilated(3), Variant::Any28),
+            ([64, 56, 56], 64, 5, ConvOptions { padding: Padding::all(2), ..same }, Variant::Any28),
+            ([64, 1, 3136], 256, 1, ConvOptions::default(), Variant::Row24X1),
+            ([512, 1, 49], 2048, 1, ConvOptions::default(), Variant::Any28),
+        ] {
+            let (variant, _) = register(&geometry(input, out, kernel, options));
+            assert_eq!(variant, expected, "{kernel}x{kernel} of {input:?}, {options:?}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_handed_on_where_two_pixels_and_two_taps_meet() {
+        let full = |stride, dilation| {
+            let options =
+                ConvOptions { stride: [stride; 2], dilation: [dilation; 2], ..ConvOptions::default() };
+            Sharing::full(&geometry([1, 40, 40], 1, 3, options).axes[1])
+        };
+        assert_eq!(full(1, 1), Some(Sharing { pixel_step: 1, tap_step: 1 }));
+        assert_eq!(full(1, 3), Some(Sharing { pixel_step: 3, tap_step: 1 }));
+        assert_eq!(full(4, 6), Some(Sharing { pixel_step: 3, tap_step: 2 }));
+        assert_eq!(full(3, 1), None, "no tap is three further");
+        assert_eq!(full(1, 19), None, "the two outputs are not as far apart as the taps");
+    }
+
+    #[test]
+    fn depthwise_kernels() {
+        let options = |channels, stride| ConvOptions {
+            groups: channels,
+            stride: [stride; 2],
+            padding: Padding::all(1),
+            ..Default::default()
+        };
+        let kernel = |channels, extent, stride| {
+            depthwise(&geometry([channels, extent, extent], channels, 3, options(channels, stride)))
+        };
+        use conv2d_depthwise_rows::Variant;
+        assert_eq!(kernel(32, 112, 1), ConvKernel::DepthwiseRows(Variant::W16));
+        assert_eq!(kernel(32, 14, 1), ConvKernel::DepthwiseRows(Variant::W16));
+        assert_eq!(kernel(32, 7, 1), ConvKernel::DepthwiseRows(Variant::W8));
+        assert!(matches!(kernel(32, 112, 2), ConvKernel::Depthwise(..)));
+        assert!(matches!(kernel(3, 7, 1), ConvKernel::Depthwise(..)));
+    }
+}

@@ -45,7 +45,7 @@ pub(crate) fn conv_transpose2d(
         (false, false) => Variant::Gpu16,
     };
     match row(geometry) {
-        Some((variant, cost)) if profile.kind.is_software() && cost < gather_cost(geometry) => {
+        Some((variant, cost)) if profile.kind.is_software() && cost < gather_cost(geometry, gather) => {
             ConvTransposeKernel::Row(variant)
         }
         _ => ConvTransposeKernel::Gather(gather),
@@ -58,13 +58,14 @@ const LOAD: usize = 18;
 const ROW_STEP: usize = 250;
 const GATHER_STEP: usize = 50;
 
-/// The time that all phases of a row take for one input channel and sixteen output channels, with the gathering kernel.
-fn gather_cost(geometry: &ConvTransposeGeometry) -> usize {
-    let width = &geometry.axes[1];
-    let pixels = 16;
+/// The time that a phase takes for one input channel and sixteen output channels with the gathering kernel, whose tiles
+/// run on over the ends of rows. Each tap of a row is met by one phase.
+fn gather_cost(geometry: &ConvTransposeGeometry, variant: conv_transpose2d_gather::Variant) -> usize {
+    let [height, width] = &geometry.axes;
+    let pixels = variant.pixels() as usize;
+    let tile = pixels * (variant.threads() / variant.panel_lanes()) as usize;
     let tap = GATHER_STEP + pixels * 16 + (pixels + 4) * LOAD;
-    // Each tap is met by one phase. Tiles run on over the ends of rows.
-    width.kernel * width.phase() * tap / pixels
+    width.kernel * (height.phase() * width.phase()).div_ceil(tile) * tile / pixels * tap
 }
 
 /// The row variant that takes least time for the same, of those that can, and that time.
@@ -79,7 +80,7 @@ fn row(geometry: &ConvTransposeGeometry) -> Option<(conv_transpose2d_row::Varian
         let (pixels, taps) = (variant.pixels() as usize, variant.taps() as usize);
         let blocks = (pixels + taps - 1 + 6) / 4;
         let step = ROW_STEP + pixels * 16 * taps + (blocks + 4 * taps) * LOAD;
-        width.kernel / taps * width.phase().div_ceil(pixels) * step
+        width.kernel / taps * height.phase() * width.phase().div_ceil(pixels) * step
     };
     let fits = |variant: &&conv_transpose2d_row::Variant| {
         width.kernel.is_multiple_of(width.step() * variant.taps() as usize)
