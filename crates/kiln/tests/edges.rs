@@ -156,7 +156,11 @@ fn bad_input_is_refused_in_one_line() {
     let cut = fs::read(golden::path("keras/legacy.h5")).expect("the golden should be read");
     let cut = bench.write("cut.h5", &cut[..5000]);
     let even = image("even");
-    let cases: [(&[&str], &str); 8] = [
+    let folder = bench.path("out-side4.png");
+    fs::create_dir(&folder).expect("a folder should be made");
+    let cases: [(&[&str], &str); 10] = [
+        (&[&even, "-o", &out, "--sides"], "out-side4.png: is a directory, not a file to write"),
+        (&[&even, "-o", &out, "--max-side", "-5"], "'-5' for '--max-side <N>': expected a whole number"),
         (&[&note, "-o", &out], "note.jpg: not an image"),
         (&["missing.jpg", "-o", &out], "missing.jpg"),
         (&[&even], "--output <OUT.png>"),
@@ -175,7 +179,7 @@ fn bad_input_is_refused_in_one_line() {
     for (args, named) in cases {
         assert_refused(&run(Path::new("/nowhere"), args), named, &format!("{args:?}"));
     }
-    assert_eq!(bench.files(), ["cut.h5", "note.jpg", "weights.h5"]);
+    assert_eq!(bench.files(), ["cut.h5", "note.jpg", "out-side4.png", "weights.h5"]);
 }
 
 #[test]

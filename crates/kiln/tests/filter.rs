@@ -326,13 +326,17 @@ fn mistakes_are_one_line_with_exit_code_2() {
         &[&image, "--kernel", &image, "-o", &out],
         "in.png: not a filter kernel: expected rows of numbers",
     );
-    refused(&[&image, "--kernel", "box", "-o", &studio.name("out.jpg")], "written as PNG, not as JPG");
+    refused(
+        &[&image, "--kernel", "box", "-o", &studio.name("out.jpg")],
+        "written as PNG: expected a name that",
+    );
     refused(&[&image, "--kernel", "box", "-o", &studio.name("no/out.png")], "cannot be written: no folder");
     refused(
         &[&image, "--kernel", "box", "--stride", "0", "-o", &out],
         "expected a whole number from 1 to 100000",
     );
     refused(&[&image, "--kernel", "box", "--dilation", "x", "-o", &out], "'x' for '--dilation <N>'");
+    refused(&[&image, "--kernel", "box", "--dilation", "-1", "-o", &out], "'-1' for '--dilation <N>'");
     refused(&[&image, "--kernel", "box", "--padding", "same", "-o", &out], "'same' for '--padding");
     refused(&[&image, "--kernel", "box"], "--output <OUT.png>");
     refused(&[&image, "-o", &out], "--kernel <KERNEL|FILE>");

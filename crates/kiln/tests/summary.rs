@@ -120,12 +120,16 @@ fn mistakes_name_the_layer_or_the_option() {
     refused(&["summary"], "<MODEL>");
     refused(&["summary", "vgg16", "--input", "224"], "input size 224: expected channels x height x width");
     refused(&["summary", "vgg16", "--input", "3x0x4"], "expected whole numbers with an x in between");
-    refused(&["summary", "vgg16", "--input", "1x224x224"], "conv2d \"vgg16/conv1_1\"");
+    refused(&["summary", "vgg16", "--input", "1x224x224"], "expected 3 channels, such as 3x224x224");
     refused(&["summary", "vgg16", "--input", "3x224x20"], "\"vgg16/pool5\": kernel width: expected at most");
     refused(&["summary", "vgg16", "--input", "3x4000000000x4000000000"], "conv1_1");
     refused(&["summary", "minilm", "--input", "1000"], "expected no more tokens");
     refused(&["bench", "vgg16", "--samples", "0"], "expected a whole number, 1 or more");
     refused(&["bench", "vgg16", "--batch", "0"], "expected a whole number, 1 or more");
+    refused(
+        &["bench", "vgg16", "--batch", "-1"],
+        "'-1' for '--batch <N>': expected a whole number, 1 or more",
+    );
     refused(&["bench", "alexnet"], "unknown network");
     refused(&["bench", "vgg16", "--input", "3x8x8"], "\"vgg16/pool4\"");
     refused(&["profile", "vgg16", "--weights", "no/such.safetensors"], "no/such.safetensors");

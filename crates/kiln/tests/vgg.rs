@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{assert_refused, has_adapter, kiln, text};
 use kiln::Tensor;
 use kiln::engine::WeightSource;
-use kiln::models::image::Image;
+use kiln::models::image::{Image, Picture, Show, write_png};
 use kiln::models::vgg::{VggConfig, to_safetensors};
 use kiln::models::weights::Weights;
 use kiln_tests::data;
@@ -47,10 +47,8 @@ impl Bench {
         let path = self.path("image.png");
         let values: Vec<f32> =
             data::uniform("image", 3 * 40 * 60).iter().map(|x| (x + 1.0) * 127.0).collect();
-        let show = kiln::models::image::Show::Clamp;
-        let picture = kiln::models::image::Picture::from_planes(&values, [3, 40, 60], show, 255.0);
-        kiln::models::image::write_png(Path::new(&path), &picture.expect("it should be a picture"))
-            .expect("there should be room");
+        let picture = Picture::from_planes(&values, [3, 40, 60], Show::Clamp, 255.0);
+        write_png(Path::new(&path), &picture.expect("it should be a picture")).expect("there should be room");
         path
     }
 
@@ -239,22 +237,43 @@ fn what_cannot_be_is_refused() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// Before a model is fetched for them: there is none.
 #[test]
-fn tensors_of_the_wrong_size_are_refused() {
+fn what_the_network_cannot_read_is_refused_at_once() {
+    let bench = Bench::new();
+    let out = bench.path("out.png");
+    let channels = "x.safetensors: vgg16 reads images of f32[N, 3, height, width], got f32[1, 4, 8, 8]";
+    let width = "\"vgg16/pool1\": kernel width: expected at most the input's 1, got 2";
+    for (shape, layer, named) in [(&[1, 4, 8, 8], "conv1_1", channels), (&[1, 3, 8, 1], "pool1", width)] {
+        let input = bench.tensors("x.safetensors", &[("input", shape)]);
+        bench.refused(&["features", "--tensor", &input, "--layer", layer, "-o", &out], named);
+    }
+    let strip = bench.path("strip.png");
+    let picture =
+        Picture::from(Image::from_rgb8("strip", 1, 20_000, vec![9; 60_000]).expect("it should be an image"));
+    write_png(Path::new(&strip), &picture).expect("there should be room");
+    let named = "strip.png: 1x20000 resized to 256x5120000 is 1310720000 pixels, over the limit";
+    bench.refused(&["features", &strip, "--layer", "conv1_1", "-o", &out], named);
+    bench.refused(&["classify", &bench.image(), &strip], named);
+}
+
+#[test]
+fn a_layer_without_numbers_says_so() {
     if !has_adapter() {
         return;
     }
     let bench = Bench::new();
-    let (weights, out) = (bench.block(), bench.path("out.png"));
-    for (shape, layer, named) in [
-        (&[1, 4, 8, 8], "conv1_1", "vgg16 reads images of f32[N, 3, height, width], got f32[1, 4, 8, 8]"),
-        (&[1, 3, 8, 1], "pool1", "\"vgg16/pool1\": kernel width: expected at most the input's 1, got 2"),
-    ] {
-        let input = bench.tensors("x.safetensors", &[("input", shape)]);
-        let args = ["features", "--tensor", &input, "--weights", &weights, "--layer", layer, "-o", &out];
-        let output = kiln(&[&args[..], &["-q"]].concat()).output().expect("the binary should start");
-        assert_refused(&output, named, layer);
-    }
+    let (weights, input, out) = (bench.block(), bench.path("nan.safetensors"), bench.path("out.safetensors"));
+    let nan = Tensor::f32([1, 3, 4, 4], vec![f32::NAN; 48]).expect("it should be filled");
+    let bytes = to_safetensors(&[("input".to_owned(), nan)]).expect("f32 should be written");
+    fs::write(&input, bytes).expect("there should be room");
+    let args = ["features", "--tensor", &input, "--weights", &weights, "--layer", "conv1_1", "-o", &out];
+    let told = bench.succeeds(&args);
+    assert_eq!(
+        told.lines().nth(1).map(|line| line.split_whitespace().collect::<Vec<_>>()),
+        Some(vec!["conv1_1", "1x64x4x4", "NaN", "NaN", "NaN"]),
+        "{told}"
+    );
 }
 
 /// Stderr of a command that names the differences of a weights file.
@@ -334,6 +353,18 @@ fn network_of_zeros(path: &str, config: &VggConfig, bias: &[f32]) {
     file.write_all(&bytes).expect("there should be room");
 }
 
+/// What is said of an image whose name is no Unicode.
+#[cfg(target_os = "linux")]
+fn report_of_an_odd_name(bench: &Bench, image: &str, weights: &str) -> Value {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"odd\xff.png");
+    fs::copy(image, bench.0.path().join(name)).expect("there should be room");
+    let mut command = kiln(&["classify", "--model", "vgg11", "--weights", weights, "--json"]);
+    let output = command.arg(name).current_dir(bench.0.path()).output().expect("the binary should start");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("it is JSON")
+}
+
 #[test]
 fn images_are_classified_in_a_batch() {
     if !has_adapter() {
@@ -356,6 +387,8 @@ fn images_are_classified_in_a_batch() {
     assert!(report["load_ms"].as_f64() > Some(0.0) && report["run_ms"].as_f64() > Some(0.0), "{report}");
     let images = report["images"].as_array().expect("there should be images");
     assert_eq!(images.len(), 2);
+    #[cfg(target_os = "linux")]
+    assert_eq!(report_of_an_odd_name(&bench, &image, &weights)["images"][0]["image"], "odd\u{fffd}.png");
     for row in images {
         assert_eq!(row["image"], image.as_str());
         let classes = row["classes"].as_array().expect("there should be classes");

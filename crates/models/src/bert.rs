@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use kiln_engine::{Activation, Attention, EngineError, GraphBuilder, Origin, Scalar, Value};
+use kiln_engine::{Activation, Attention, EngineError, GraphBuilder, Scalar, Value};
 use serde::Deserialize;
 
 use crate::error::ModelError;
 use crate::layout;
-use crate::weights::Weights;
+use crate::weights::{Weights, constants};
 
 /// What `config.json` says about a BERT encoder; names as there.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -271,12 +271,7 @@ impl Bert {
         let mut g = GraphBuilder::new("bert");
         let inputs = BertInputs::declare(&mut g, 1);
         self.hidden_states(&mut g, inputs)?;
-        let graph = g.finish();
-        let tensors = graph.values().iter().filter_map(|info| match &info.origin {
-            Origin::Constant(name) => Some((name.clone(), info.desc.shape.clone())),
-            _ => None,
-        });
-        Ok(tensors.collect())
+        Ok(constants(&g.finish()))
     }
 }
 

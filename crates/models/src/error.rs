@@ -123,7 +123,7 @@ pub enum ModelError {
         /// The network.
         network: String,
         /// What it reads.
-        expected: &'static str,
+        expected: String,
         /// A size that it takes.
         example: String,
         /// What came.

@@ -14,9 +14,10 @@ use kiln_engine::{
 use kiln_gpu::Gpu;
 
 use crate::error::ModelError;
-use crate::image::Image;
+use crate::image::{Image, scaled};
 use crate::keras::{KerasKernel, KerasLayer, KerasWeights};
 use crate::vgg::{Stage, Trunk, VggConfig};
+use crate::weights::constants;
 
 /// The name in the model store, and the first scope of every layer's path.
 pub const NAME: &str = "hed";
@@ -171,8 +172,7 @@ fn layer_bytes(width: u64, height: u64) -> u64 {
 /// The longest side of an image of this form of which every layer fits within `limit` bytes.
 fn largest_side(width: u64, height: u64, limit: u64) -> u64 {
     let (long, short) = (width.max(height), width.min(height));
-    // As `Image::fit_within` rounds the shorter side.
-    let fits = |side: u64| layer_bytes(side, ((short * side + long / 2) / long).max(1)) <= limit;
+    let fits = |side: u64| layer_bytes(side, scaled(short, long, side)) <= limit;
     let (mut fitting, mut too_large) = (0, long);
     while too_large - fitting > 1 {
         let middle = fitting + (too_large - fitting) / 2;
@@ -274,7 +274,7 @@ fn trunk() -> Trunk {
 pub fn open_weights(path: &Path) -> Result<KerasWeights, ModelError> {
     let weights = KerasWeights::open(path, &keras_layers())?;
     let graph = graph([16, 16])?;
-    weights.check(&crate::vgg::constants(&graph))?;
+    weights.check(&constants(&graph))?;
     Ok(weights)
 }
 
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_network_has_its_tensors() {
-        let tensors = crate::vgg::constants(&graph([32, 48]).unwrap());
+        let tensors = constants(&graph([32, 48]).unwrap());
         let count: usize = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
         assert_eq!((tensors.len(), count), (38, 14_716_171));
         let layers = keras_layers();
@@ -352,7 +352,7 @@ mod tests {
         for (width, height) in [(1920, 1080), (1080, 1920), (4000, 4000), (100_000, 7), (2_000_000, 1)] {
             let side = largest_side(width, height, limit);
             let (long, short) = (width.max(height), width.min(height));
-            let bytes = |side: u64| layer_bytes(side, ((short * side + long / 2) / long).max(1));
+            let bytes = |side: u64| layer_bytes(side, scaled(short, long, side));
             assert!(bytes(side) <= limit && bytes(side + 1) > limit, "{width}x{height}: {side}");
         }
         assert_eq!(largest_side(1920, 1080, limit), 965);

@@ -13,8 +13,9 @@ mod sheet;
 use std::path::{Path, PathBuf};
 
 pub use picture::{Picture, Show, write_png};
-pub use recipe::{Recipe, imagenet_preprocess};
-pub use sheet::{SheetOptions, TileRange, contact_sheet};
+pub use recipe::Recipe;
+pub(crate) use resize::scaled;
+pub use sheet::{SheetOptions, TileRange, contact_sheet, stack};
 
 use crate::ModelError;
 

@@ -1,7 +1,9 @@
 //! Networks, weights, tokenizers and the model store.
 //!
-//! [`ModelStore`] finds a model's directory or fetches it from the hub;
-//! [`SentenceEncoder`] turns texts into embeddings with it.
+//! [`ModelStore`] finds a model's directory or fetches it from the hub. [`SentenceEncoder`] turns texts into
+//! embeddings with it; [`Vgg`](vgg::Vgg) classifies an [`Image`] and shows what its layers make of it, and
+//! [`Hed`](hed::Hed) finds edges. [`network`] knows all of them by name, [`summary`] says what they are made of, and
+//! [`measure`] how long they take.
 //!
 //! ```no_run
 //! use kiln_gpu::{AdapterChoice, Gpu};

@@ -8,7 +8,7 @@ use crate::bert::{Bert, BertConfig};
 use crate::error::ModelError;
 use crate::hed;
 use crate::layout;
-use crate::seeded::SeededWeights;
+use crate::seeded::{self, SeededWeights};
 use crate::sentence::{self, Recipe};
 use crate::vgg::{self, VggConfig, VggWeights};
 use crate::weights::Weights;
@@ -96,9 +96,9 @@ impl Network {
     /// The error names the layer that cannot work on such an input, or the number of extents that was expected.
     pub fn graph(&self, batch: usize, input: &[usize]) -> Result<Graph, ModelError> {
         match self {
-            Network::Vgg(config) => config.graph(batch, self.extents(input)?),
+            Network::Vgg(config) => config.graph(batch, self.image_size(input)?),
             Network::Hed => {
-                let [channels, height, width] = self.extents(input)?;
+                let [channels, height, width] = self.image_size(input)?;
                 let mut g = GraphBuilder::new(hed::NAME);
                 let x = g.input(hed::INPUT, &[batch, channels, height, width], DType::F32);
                 let values = hed::build(&mut g, x)?;
@@ -106,7 +106,7 @@ impl Network {
                 Ok(g.finish())
             }
             Network::Encoder(encoder) => {
-                let tokens = encoder.tokens(self.extents(input)?)?;
+                let tokens = encoder.tokens(self.extents(input, "a number of tokens")?)?;
                 Ok(sentence::example_graph(&encoder.name, &encoder.config, &encoder.recipe, batch, tokens)?)
             }
         }
@@ -116,10 +116,10 @@ impl Network {
     /// vocabulary. Names of inputs with their tensors, the same in every run.
     pub fn example(&self, batch: usize, input: &[usize]) -> Result<Vec<(String, Tensor)>, ModelError> {
         match self {
-            Network::Vgg(_) => Ok(vec![(vgg::INPUT.to_owned(), noise(batch, self.extents(input)?)?)]),
-            Network::Hed => Ok(vec![(hed::INPUT.to_owned(), noise(batch, self.extents(input)?)?)]),
+            Network::Vgg(_) => Ok(vec![(vgg::INPUT.to_owned(), self.noise(batch, input)?)]),
+            Network::Hed => Ok(vec![(hed::INPUT.to_owned(), self.noise(batch, input)?)]),
             Network::Encoder(encoder) => {
-                let tokens = encoder.tokens(self.extents(input)?)?;
+                let tokens = encoder.tokens(self.extents(input, "a number of tokens")?)?;
                 Ok(sentence::example_inputs(&encoder.config, &encoder.recipe, batch, tokens)?)
             }
         }
@@ -139,28 +139,33 @@ impl Network {
         })
     }
 
-    fn extents<const N: usize>(&self, input: &[usize]) -> Result<[usize; N], ModelError> {
-        <[usize; N]>::try_from(input).map_err(|_| ModelError::InputSize {
+    fn noise(&self, batch: usize, input: &[usize]) -> Result<Tensor, ModelError> {
+        let [channels, height, width] = self.image_size(input)?;
+        Ok(seeded::image([batch, channels, height, width])?)
+    }
+
+    /// An image's `[channels, height, width]`, of as many channels as the network reads.
+    fn image_size(&self, input: &[usize]) -> Result<[usize; 3], ModelError> {
+        let size = self.extents(input, "channels x height x width")?;
+        let channels = self.input()[0];
+        if size[0] == channels {
+            return Ok(size);
+        }
+        Err(self.wrong_size(input, &format!("{channels} channels")))
+    }
+
+    fn extents<const N: usize>(&self, input: &[usize], expected: &str) -> Result<[usize; N], ModelError> {
+        <[usize; N]>::try_from(input).map_err(|_| self.wrong_size(input, expected))
+    }
+
+    fn wrong_size(&self, input: &[usize], expected: &str) -> ModelError {
+        ModelError::InputSize {
             network: self.name().to_owned(),
-            expected: match self {
-                Network::Vgg(_) | Network::Hed => "channels x height x width",
-                Network::Encoder(_) => "a number of tokens",
-            },
+            expected: expected.to_owned(),
             example: size(&self.input()),
             got: size(input),
-        })
+        }
     }
-}
-
-/// Numbers in [-1/8, 1/8), as an image.
-fn noise(batch: usize, [channels, height, width]: [usize; 3]) -> Result<Tensor, ModelError> {
-    const NAME: &str = "noise";
-    let shape = [batch, channels, height, width];
-    let mut pixels = vec![0.0; shape.iter().product()];
-    let all = 0..pixels.len();
-    let seeded = SeededWeights::new([(NAME, &shape[..])]);
-    seeded.read(NAME, all, &mut pixels).expect("the tensor should be of this size");
-    Ok(Tensor::f32(shape, pixels)?)
 }
 
 /// `3x224x224`.
@@ -200,7 +205,7 @@ impl Encoder {
         }
         Err(ModelError::InputSize {
             network: self.name.clone(),
-            expected: "no more tokens than it has positions",
+            expected: "no more tokens than it has positions".to_owned(),
             example: most.to_string(),
             got: tokens.to_string(),
         })
@@ -260,6 +265,10 @@ mod tests {
         assert_eq!(
             message(vgg.graph(1, &[224, 224])),
             "vgg16: input size 224x224: expected channels x height x width, such as 3x224x224"
+        );
+        assert_eq!(
+            message(Network::Hed.graph(1, &[1, 64, 64])),
+            "hed: input size 1x64x64: expected 3 channels, such as 3x321x481"
         );
         let minilm = Network::by_name("minilm").unwrap();
         assert_eq!(

@@ -21,7 +21,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use kiln_engine::{EngineError, Graph, Origin, Tensor, TensorDesc, WeightError, WeightSource};
+use kiln_engine::{EngineError, Graph, Tensor, TensorDesc, WeightError, WeightSource};
+
+use crate::weights::constants;
 
 /// Every constant of a graph, by the formula of this module.
 #[derive(Debug, Clone, Default)]
@@ -32,11 +34,8 @@ pub struct SeededWeights {
 impl SeededWeights {
     /// The weights that a graph reads.
     pub fn of(graph: &Graph) -> SeededWeights {
-        let tensors = graph.values().iter().filter_map(|info| match &info.origin {
-            Origin::Constant(name) => Some((name.clone(), info.desc.clone())),
-            _ => None,
-        });
-        SeededWeights { tensors: tensors.collect() }
+        let tensors = constants(graph);
+        SeededWeights::new(tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())))
     }
 
     /// Weights of the given names and shapes.

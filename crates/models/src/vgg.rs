@@ -5,15 +5,21 @@
 
 mod features;
 mod layer;
+mod preparation;
 mod run;
 mod trunk;
 mod weights;
 
-use kiln_engine::{DType, EngineError, Graph, GraphBuilder, Origin, Value};
+use std::path::{Path, PathBuf};
+
+use kiln_engine::{DType, EngineError, Graph, GraphBuilder, Tensor, Value};
 
 use crate::error::ModelError;
+use crate::layout;
+use crate::weights::constants;
 pub use features::{read_input, sheet, to_safetensors};
 pub use layer::Tap;
+pub use preparation::{Preparation, view};
 pub use run::{Classification, Vgg};
 pub use trunk::{Conv, Part, Stage, Trunk};
 pub use weights::VggWeights;
@@ -132,6 +138,24 @@ impl VggConfig {
         Ok(g.finish())
     }
 
+    /// How many images a tensor holds, f32 `[N][channels][height][width]`, and the size of each,
+    /// `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`ModelError::ImageTensor`] for a tensor of another form.
+    pub fn images_in(&self, tensor: &Tensor) -> Result<(usize, [usize; 3]), ModelError> {
+        match *tensor.shape() {
+            [images, channels, height, width] if channels == self.channels => {
+                Ok((images, [channels, height, width]))
+            }
+            _ => Err(ModelError::ImageTensor {
+                network: self.name.clone(),
+                channels: self.channels,
+                got: tensor.desc().to_string(),
+            }),
+        }
+    }
+
     /// The network up to the deepest of `taps`, each of which is an output under its own name.
     pub fn features(&self, batch: usize, input: [usize; 3], taps: &[Tap]) -> Result<Graph, ModelError> {
         let mut g = GraphBuilder::new(&self.name);
@@ -197,17 +221,13 @@ impl VggConfig {
     }
 }
 
-fn declare(g: &mut GraphBuilder, batch: usize, [channels, height, width]: [usize; 3]) -> Value {
-    g.input(INPUT, &[batch, channels, height, width], DType::F32)
+/// The weight file in a model's directory.
+pub fn weights_in(dir: &Path) -> PathBuf {
+    dir.join(layout::WEIGHTS)
 }
 
-/// Names and shapes of the constants that a graph reads.
-pub(crate) fn constants(graph: &Graph) -> Vec<(String, Vec<usize>)> {
-    let tensors = graph.values().iter().filter_map(|info| match &info.origin {
-        Origin::Constant(name) => Some((name.clone(), info.desc.shape.clone())),
-        _ => None,
-    });
-    tensors.collect()
+fn declare(g: &mut GraphBuilder, batch: usize, [channels, height, width]: [usize; 3]) -> Value {
+    g.input(INPUT, &[batch, channels, height, width], DType::F32)
 }
 
 #[cfg(test)]

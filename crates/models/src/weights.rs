@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use half::{bf16, f16};
-use kiln_engine::{DType, TensorDesc, WeightError, WeightSource};
+use kiln_engine::{DType, Graph, Origin, TensorDesc, WeightError, WeightSource};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::error::{ModelError, TensorDifferences};
@@ -178,6 +178,15 @@ impl WeightSource for Weights {
         let info = self.metadata.info(name).ok_or_else(|| describe("not in the file".to_owned()))?;
         self.read_tensor(info, elements, out).map_err(describe)
     }
+}
+
+/// Names and shapes of the tensors that a graph reads.
+pub(crate) fn constants(graph: &Graph) -> Vec<(String, Vec<usize>)> {
+    let tensors = graph.values().iter().filter_map(|info| match &info.origin {
+        Origin::Constant(name) => Some((name.clone(), info.desc.shape.clone())),
+        _ => None,
+    });
+    tensors.collect()
 }
 
 /// Compares the length of the file with the end of its last tensor.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_models::image::{Image, Recipe, imagenet_preprocess};
+use kiln_models::image::{Image, Recipe};
 use serde_json::Value;
 
 fn golden(name: &str) -> PathBuf {
@@ -76,8 +76,8 @@ fn the_imagenet_recipe_is_that_of_torchvision() {
             assert_eq!(sum, number(&entry["sum"][channel]), "{file}: the sum of channel {channel}");
         }
 
-        let tensor = imagenet_preprocess(&image).expect("it should be prepared");
-        assert_eq!(tensor.shape(), [3, 224, 224]);
+        let tensor = Recipe::IMAGENET.batch(&[image]).expect("it should be prepared");
+        assert_eq!(tensor.shape(), [1, 3, 224, 224]);
         let values = tensor.as_f32().expect("it should be f32");
         let place = &entry["values_at"];
         let columns = place["columns"].as_array().expect("columns");
@@ -96,8 +96,10 @@ fn a_batch_is_its_images_one_after_the_other() {
     let images = [open("tall.png"), open("wide.png")];
     let batch = Recipe::IMAGENET.batch(&images).expect("they should be prepared");
     assert_eq!(batch.shape(), [2, 3, 224, 224]);
-    let both = images.iter().flat_map(|image| imagenet_preprocess(image).unwrap().into_f32().unwrap());
+    let both = images.chunks(1).flat_map(|image| Recipe::IMAGENET.batch(image).unwrap().into_f32().unwrap());
     assert!(both.eq(batch.into_f32().expect("it should be f32")));
+    let message = Recipe::IMAGENET.normalise(&images).expect_err("they are no views").to_string();
+    assert!(message.contains("tall.png: expected a view of 224x224 pixels, got "), "{message}");
 }
 
 fn refused(name: &str, bytes: &[u8]) -> String {

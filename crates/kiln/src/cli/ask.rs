@@ -13,9 +13,10 @@ use kiln::gpu::Gpu;
 use kiln::models::SentenceEncoder;
 
 use super::context::Context;
-use super::documents::{FilterArgs, SplitArgs, index_cache, index_progress, place, whole_number};
+use super::documents::{FilterArgs, SplitArgs, index_cache, index_progress, place};
 use super::encoder::EncoderArgs;
 use super::error::CliError;
+use super::numbers::whole_number;
 use super::output::{Output, OutputArgs};
 use super::table::write_table;
 
@@ -28,8 +29,8 @@ use super::table::write_table;
   kiln ask papers/ notes.md \"Which loss is used?\" --contexts 5 --json
   kiln ask --store papers.kiln \"Who introduced dropout?\" --history answers.json
 
-The answer is extractive: sentences quoted from the documents. Documents are embedded once: the index \
-is kept in the cache, or in the folder that --store names, until a document changes."
+The answer is extractive: sentences quoted from the documents. Documents are embedded once: the
+index is kept in the cache, or in the folder that --store names, until a document changes."
 )]
 pub(crate) struct AskArgs {
     /// PDF, text and Markdown files or folders of them, then the question

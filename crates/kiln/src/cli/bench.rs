@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use kiln::gpu::Gpu;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::CliError;
 use super::network::{NetworkArgs, Size, building};
+use super::numbers::{at_least_one, counted, milliseconds, whole_number};
 use super::output::OutputArgs;
 use super::table::write_table;
 
@@ -22,18 +24,20 @@ use super::table::write_table;
   kiln bench vgg16 --batch 4 --samples 20 --json
   kiln bench all-MiniLM-L6-v2 --input 128 --batch 16
 
-A run is what a program has: inputs go to the device, outputs come back. Weights come from a formula where no
-file is named; the time does not depend on them.")]
+A run is what a program has: inputs go to the device, outputs come back. Weights come from a formula
+where no file is named; the time does not depend on them.")]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     workload: WorkloadArgs,
 
     /// How many runs are measured
-    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one::<usize>,
+        allow_negative_numbers = true)]
     samples: usize,
 
     /// How many runs come before them
-    #[arg(long, value_name = "N", default_value = "2", value_parser = whole)]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = whole_number,
+        allow_negative_numbers = true)]
     warmup: usize,
 
     /// Print one JSON object {best_ms, median_ms, samples, adapter}
@@ -51,7 +55,8 @@ pub(crate) struct WorkloadArgs {
     network: NetworkArgs,
 
     /// How many inputs go into one run
-    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<usize>,
+        allow_negative_numbers = true)]
     batch: usize,
 
     /// Take the weights from a file instead of a formula
@@ -82,7 +87,10 @@ impl WorkloadArgs {
         let gpu = context.open_gpu()?;
         fit(&gpu)?;
         context.announce(&gpu);
-        let bench = Bench::load(&gpu, &network, self.batch, &input.0, &*weights)?;
+        let bench = {
+            let _clock = context.clock("loading weights");
+            Bench::load(&gpu, &network, self.batch, &input.0, &*weights)?
+        };
         Ok(Workload { gpu, bench, network, batch: self.batch, input, is_seeded: self.weights.is_none() })
     }
 }
@@ -145,9 +153,9 @@ impl BenchArgs {
             output.json(&report)?;
             return output.finish();
         }
-        let per_second = |duration: std::time::Duration| workload.batch as f64 / duration.as_secs_f64();
+        let per_second = |duration: Duration| workload.batch as f64 / duration.as_secs_f64();
         let gflops = |duration| rate(workload.bench.multiply_adds(), duration).unwrap_or_default();
-        let line = |name: &str, duration: std::time::Duration| {
+        let line = |name: &str, duration: Duration| {
             vec![
                 name.to_owned(),
                 format!("{:.2} ms", milliseconds(duration)),
@@ -157,24 +165,7 @@ impl BenchArgs {
         };
         writeln!(output, "{}", workload.describe())?;
         write_table(&mut output, &[line("best", best), line("median", median)])?;
-        let plural = if report.samples == 1 { "" } else { "s" };
-        writeln!(output, "{} sample{plural} on {}", report.samples, report.adapter)?;
+        writeln!(output, "{} on {}", counted(report.samples, "sample"), report.adapter)?;
         output.finish()
     }
-}
-
-/// Rounded to a microsecond, which no clock here is better than.
-pub(crate) fn milliseconds(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|&number| number > 0)
-        .ok_or_else(|| "expected a whole number, 1 or more".to_owned())
-}
-
-fn whole(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "expected a whole number".to_owned())
 }

@@ -1,19 +1,20 @@
 //! `kiln classify`.
 
+use std::borrow::Cow;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use kiln::models::image::Image;
 use kiln::models::imagenet;
-use kiln::models::vgg::Vgg;
+use kiln::models::vgg::{self, Vgg};
 use serde::Serialize;
 
-use super::bench::at_least_one;
 use super::context::Context;
 use super::error::CliError;
 use super::network::building;
+use super::numbers::{at_least_one, counted, milliseconds};
 use super::output::{Output, OutputArgs};
 use super::vgg::VggArgs;
 
@@ -35,7 +36,7 @@ pub(crate) struct ClassifyArgs {
 
     /// How many classes to tell for each image
     #[arg(long, value_name = "N", default_value_t = 5,
-        value_parser = at_least_one, allow_negative_numbers = true)]
+        value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     top: usize,
 
     /// Print one JSON object {model, adapter, load_ms, run_ms, images: [{image, classes: [{class, label,
@@ -63,7 +64,8 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct Row<'a> {
-    image: &'a Path,
+    /// As it was given; what is no Unicode in it is replaced, since JSON has no place for it.
+    image: Cow<'a, str>,
     classes: Vec<Class>,
 }
 
@@ -79,32 +81,35 @@ impl ClassifyArgs {
         let config = self.network.config()?;
         let mut output = self.output.open()?;
         // All that can be wrong with what was given is found before anything is downloaded or computed.
-        let images = self.images.iter().map(|path| Image::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let views = self.views(context)?;
         let weights = self.network.open(context, &config, None)?;
-        let batches =
-            images.chunks(BATCH).map(|batch| weights.prepare(batch)).collect::<Result<Vec<_>, _>>()?;
-        drop(images);
+        let preparation = weights.preparation();
         let gpu = context.open_gpu()?;
         context.announce(&gpu);
         let input = config.input();
         let mut vgg = Vgg::new(&gpu, config, weights);
-        let (mut load, mut run) = (Duration::ZERO, Duration::ZERO);
-        let mut rows = Vec::with_capacity(self.images.len());
-        let progress = context.progress("classifying", self.images.len());
-        for (batch, paths) in batches.iter().zip(self.images.chunks(BATCH)) {
-            let start = Instant::now();
-            vgg.prepare(paths.len(), input).map_err(building)?;
-            load += start.elapsed();
-            let start = Instant::now();
-            let result = vgg.classify(batch)?;
-            run += start.elapsed();
-            rows.extend(paths.iter().enumerate().map(|(index, image)| Row {
-                image,
-                classes: result.top(index, self.top).into_iter().map(class).collect(),
-            }));
-            progress.set(rows.len() as u64);
+
+        let start = Instant::now();
+        {
+            let _clock = context.clock("loading weights");
+            views.chunks(BATCH).try_for_each(|batch| vgg.prepare(batch.len(), input)).map_err(building)?;
         }
-        drop(progress);
+        let load = start.elapsed();
+
+        let start = Instant::now();
+        let mut rows = Vec::with_capacity(self.images.len());
+        {
+            let progress = context.progress("classifying", self.images.len());
+            for (batch, paths) in views.chunks(BATCH).zip(self.images.chunks(BATCH)) {
+                let result = vgg.classify(&preparation.apply(batch)?)?;
+                rows.extend(paths.iter().enumerate().map(|(index, path)| Row {
+                    image: path.to_string_lossy(),
+                    classes: result.top(index, self.top).into_iter().map(class).collect(),
+                }));
+                progress.set(rows.len() as u64);
+            }
+        }
+        let run = start.elapsed();
         let report = Report {
             model: &vgg.config().name,
             adapter: &gpu.profile().name,
@@ -121,26 +126,31 @@ impl ClassifyArgs {
     }
 }
 
+impl ClassifyArgs {
+    /// What the network looks at of each image: all that is kept of photographs that may be many and large.
+    fn views(&self, context: &Context) -> Result<Vec<Image>, CliError> {
+        let progress = context.progress("reading", self.images.len());
+        let mut views = Vec::with_capacity(self.images.len());
+        for path in &self.images {
+            views.push(vgg::view(&Image::open(path)?)?);
+            progress.set(views.len() as u64);
+        }
+        Ok(views)
+    }
+}
+
 fn class((class, probability): (usize, f32)) -> Class {
     Class { class, label: imagenet::class_name(class).unwrap_or("?"), probability }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    // Microseconds are as far as anyone wants to read.
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
 fn write_report(out: &mut Output, report: &Report<'_>) -> Result<(), CliError> {
     for row in &report.images {
-        writeln!(out, "{}", row.image.display())?;
+        writeln!(out, "{}", row.image)?;
         for Class { label, probability, .. } in &row.classes {
             writeln!(out, "  {:>6.2} %  {label}", probability * 100.0)?;
         }
     }
-    let images = match report.images.len() {
-        1 => "1 image".to_owned(),
-        count => format!("{count} images"),
-    };
+    let images = counted(report.images.len(), "image");
     let Report { model, adapter, load_ms, run_ms, .. } = report;
     let (load, run) = (load_ms / 1e3, run_ms / 1e3);
     Ok(writeln!(out, "{images} in {run:.2} s by {model} on {adapter}; its weights took {load:.2} s")?)

@@ -79,6 +79,11 @@ impl Context {
         Progress::items(what, total as u64, self.quiet)
     }
 
+    /// A clock beside what is being done in one piece, shown on a terminal only.
+    pub(crate) fn clock(&self, what: &'static str) -> Progress {
+        Progress::clock(what, self.quiet)
+    }
+
     /// A bar that counts bytes to a total not yet known.
     pub(crate) fn download(&self) -> Progress {
         Progress::bytes(self.quiet)

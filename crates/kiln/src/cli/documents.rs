@@ -11,6 +11,7 @@ use kiln::gpu::Gpu;
 use super::context::Context;
 use super::encoder::store;
 use super::error::CliError;
+use super::numbers::{at_least_one, whole_number};
 
 /// How documents are split into passages.
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ pub(crate) struct FilterArgs {
     source: Option<String>,
 
     /// Only passages on this page
-    #[arg(long, value_name = "N", value_parser = page_number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u32>, allow_negative_numbers = true)]
     page: Option<u32>,
 }
 
@@ -133,21 +134,6 @@ pub(crate) fn place(source: &str, page: Option<u32>, page_end: Option<u32>, chun
     }
 }
 
-/// `1 document`, `2 documents`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Parses a count, zero included: whether zero makes sense is for the library to say.
-pub(crate) fn whole_number(text: &str) -> Result<usize, &'static str> {
-    text.parse().map_err(|_| "expected a whole number")
-}
-
-/// Parses a page's number.
-fn page_number(text: &str) -> Result<u32, &'static str> {
-    text.parse().ok().filter(|&page| page > 0).ok_or("expected a whole number, 1 or more")
-}
-
 /// Replaces `\n`, `\t` and `\\`; refuses any other backslash.
 fn unescape(text: &str) -> Result<String, CliError> {
     let mut plain = String::with_capacity(text.len());
@@ -191,6 +177,5 @@ mod tests {
         assert_eq!(place("a.md", None, None, 7), "a.md, passage 7");
         assert_eq!(place("a.pdf", Some(3), None, 7), "a.pdf, page 3");
         assert_eq!(place("a.pdf", Some(3), Some(4), 7), "a.pdf, pages 3-4");
-        assert_eq!((count(1, "document"), count(0, "document")), ("1 document".into(), "0 documents".into()));
     }
 }

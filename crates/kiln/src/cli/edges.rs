@@ -10,7 +10,8 @@ use kiln::models::image::{Image, Picture, Show};
 use super::context::Context;
 use super::encoder::store;
 use super::error::CliError;
-use super::picture::PictureOutput;
+use super::numbers::at_least_one;
+use super::picture::{PictureArgs, PictureOutput};
 
 /// Draw the edges of an image, as a network sees them (HED)
 #[derive(Debug, Args)]
@@ -27,9 +28,8 @@ pub(crate) struct EdgesArgs {
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
 
-    /// The PNG file to write; `-` is stdout
-    #[arg(short, long, value_name = "OUT.png")]
-    output: PathBuf,
+    #[command(flatten)]
+    output: PictureArgs,
 
     /// Write what each of the five blocks sees as well, from fine to coarse: OUT-side1.png to OUT-side5.png
     #[arg(long)]
@@ -40,7 +40,8 @@ pub(crate) struct EdgesArgs {
     invert: bool,
 
     /// Scale a larger image down until its longer side has this many pixels
-    #[arg(long, value_name = "N", default_value_t = 640, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 640,
+        value_parser = at_least_one::<u32>, allow_negative_numbers = true)]
     max_side: u32,
 
     /// The weights: a Keras file, `.weights.h5`, of the network [default: those of the model `hed`]
@@ -50,8 +51,9 @@ pub(crate) struct EdgesArgs {
 
 impl EdgesArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
-        let sides = if self.sides { side_paths(&self.output)? } else { Vec::new() };
-        let output = PictureOutput::open(&self.output)?;
+        let sides = if self.sides { side_paths(self.output.path())? } else { Vec::new() };
+        let output = self.output.open()?;
+        let sides = sides.iter().map(|path| PictureOutput::open(path)).collect::<Result<Vec<_>, _>>()?;
         let image = Image::open(&self.image)?;
         let scaled = image.fit_within(self.max_side)?;
         let weights = match self.weights {
@@ -74,11 +76,13 @@ impl EdgesArgs {
             ));
         }
         context.announce(&gpu);
-        let edges = network.edges(&scaled)?;
+        let edges = {
+            let _clock = context.clock("looking for edges");
+            network.edges(&scaled)?
+        };
         let name = self.image.display();
         output.finish(&picture(&edges, &edges.fused, self.invert)?, &format!("edges of {name}"))?;
-        for ((side, path), values) in (1..).zip(&sides).zip(&edges.sides) {
-            let output = PictureOutput::open(path)?;
+        for ((side, output), values) in (1..).zip(sides).zip(&edges.sides) {
             output.finish(&picture(&edges, values, self.invert)?, &format!("side {side} of {name}"))?;
         }
         Ok(())

@@ -25,12 +25,13 @@ pub(crate) enum CliError {
     ClosedPipe,
 }
 
+/// Exit codes.
 const INPUT: u8 = 2;
+const RUNTIME: u8 = 1;
 
 /// A list of differences is no longer than this, and its lines no wider.
 const DIFFERENCES: usize = 9;
 const WIDTH: usize = 200;
-const RUNTIME: u8 = 1;
 
 impl CliError {
     /// Tells the user and gives the exit code.

@@ -45,11 +45,11 @@ pub(crate) struct FilterArgs {
     padding: Padding,
 
     /// Take every Nth pixel, down and across
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = step)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = step, allow_negative_numbers = true)]
     stride: u32,
 
     /// Spread the kernel: neighbouring numbers lie on every Nth pixel
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = step)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = step, allow_negative_numbers = true)]
     dilation: u32,
 
     /// Filter each channel by itself, for a picture in colour, with a derivative too
@@ -112,7 +112,10 @@ impl FilterArgs {
         let gpu = context.open_gpu()?;
         let filter = Filter::new(&gpu, &image, &kernel, options)?;
         context.announce(&gpu);
-        let filtered = filter.run()?;
+        let filtered = {
+            let _clock = context.clock("filtering");
+            filter.run()?
+        };
         let picture = Picture::from_planes(&filtered.values, filtered.shape, show, 255.0)?;
         output.finish(&picture, &format!("{} of {}", kernel.name(), self.image.display()))
     }

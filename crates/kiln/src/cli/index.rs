@@ -10,9 +10,10 @@ use kiln::docqa::similarity::GpuSimilarity;
 use kiln::docqa::{load, store};
 
 use super::context::Context;
-use super::documents::{SplitArgs, count, index_progress};
+use super::documents::{SplitArgs, index_progress};
 use super::encoder::EncoderArgs;
 use super::error::CliError;
+use super::numbers::counted;
 use super::output::Output;
 
 /// Embed the passages of documents into a store, for `kiln search` and `kiln ask`
@@ -63,8 +64,8 @@ impl IndexArgs {
         index.notices().iter().for_each(|notice| context.note(notice));
         index.save(&self.store)?;
         let mut output = Output::stdout();
-        let passages = count(index.chunks().len(), "passage");
-        let documents = count(index.documents().len(), "document");
+        let passages = counted(index.chunks().len(), "passage");
+        let documents = counted(index.documents().len(), "document");
         let (folder, seconds) = (self.store.display(), started.elapsed().as_secs_f64());
         writeln!(output, "{passages} of {documents} in {folder} ({seconds:.2} s)")?;
         output.finish()

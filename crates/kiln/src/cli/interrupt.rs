@@ -2,24 +2,33 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const INTERRUPTED: i32 = 130;
 
-/// The file being written just now under a name that is not its own yet.
-static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// The files being written just now under names that are not their own yet.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Names the file to remove on an interrupt, or none.
-pub(crate) fn set_unfinished(path: Option<&Path>) {
-    *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = path.map(Path::to_owned);
+/// Names a file to remove on an interrupt.
+pub(crate) fn add_unfinished(path: &Path) {
+    unfinished().push(path.to_owned());
+}
+
+/// Takes back what [`add_unfinished`] said.
+pub(crate) fn remove_unfinished(path: &Path) {
+    unfinished().retain(|unfinished| unfinished != path);
+}
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts to listen for Ctrl-C.
 pub(crate) fn watch() {
     let handler = || {
         // The lock is held to the end, so that no file is finished or begun in between.
-        let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(path) = &*unfinished {
+        let unfinished = unfinished();
+        for path in &*unfinished {
             let _ = std::fs::remove_file(path);
         }
         let mut stderr = std::io::stderr();

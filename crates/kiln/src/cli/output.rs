@@ -38,6 +38,8 @@ enum Sink {
     File {
         out: BufWriter<NamedTempFile>,
         path: PathBuf,
+        /// Where a link leads, so that the file behind it is replaced and not the link.
+        target: PathBuf,
     },
     /// A device or a pipe: it must not be replaced by a file.
     Special {
@@ -75,8 +77,10 @@ impl Output {
             }
             _ => {}
         }
+        let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         // A rename works within one file system, so the temporary file is a neighbour.
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent =
+            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !parent.is_dir() {
             let folder = parent.display();
             return Err(CliError::Input(format!(
@@ -92,8 +96,8 @@ impl Output {
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         }
         let out = builder.tempfile_in(parent).map_err(refused)?;
-        interrupt::set_unfinished(Some(out.path()));
-        Ok(Output(Sink::File { out: BufWriter::new(out), path: path.to_owned() }))
+        interrupt::add_unfinished(out.path());
+        Ok(Output(Sink::File { out: BufWriter::new(out), path: path.to_owned(), target }))
     }
 
     /// Writes a value as indented JSON with a line end.
@@ -130,10 +134,11 @@ impl Output {
                 io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
                 _ => failed(&path, error),
             }),
-            Sink::File { out, path } => {
+            Sink::File { out, path, target } => {
                 let file = out.into_inner().map_err(|error| failed(&path, error.into_error()))?;
-                let saved = file.persist(&path).map_err(|error| failed(&path, error.error));
-                interrupt::set_unfinished(None);
+                let unfinished = file.path().to_owned();
+                let saved = file.persist(&target).map_err(|error| failed(&path, error.error));
+                interrupt::remove_unfinished(&unfinished);
                 saved.map(drop)
             }
         }
@@ -211,6 +216,20 @@ mod tests {
             }
         }
         assert_eq!(entries(dir.path()), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one() {
+        let dir = tempfile::tempdir().expect("a directory should be made");
+        let (file, link) = (dir.path().join("file.json"), dir.path().join("link.json"));
+        std::fs::write(&file, "old").expect("it should be written");
+        std::os::unix::fs::symlink(&file, &link).expect("a link should be made");
+        let mut output = Output::file(&link).expect("the file should open");
+        output.json(&7).expect("it should be written");
+        output.finish().expect("it should be finished");
+        assert!(link.is_symlink() && entries(dir.path()) == 2);
+        assert_eq!(std::fs::read_to_string(&file).expect("it should be there"), "7\n");
     }
 
     #[cfg(unix)]

@@ -1,5 +1,6 @@
 //! Where pictures go: a PNG file, or stdout.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,6 +18,11 @@ pub(crate) struct PictureArgs {
 }
 
 impl PictureArgs {
+    /// The file that was named, or `-`.
+    pub(crate) fn path(&self) -> &Path {
+        &self.output
+    }
+
     /// Opens what was named, before any long work is done for it.
     pub(crate) fn open(&self) -> Result<PictureOutput, CliError> {
         PictureOutput::open(&self.output)
@@ -29,19 +35,14 @@ pub(crate) struct PictureOutput {
     path: PathBuf,
 }
 
-/// Endings that promise another kind of file.
-const OTHERS: [&str; 12] =
-    ["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "pdf", "svg", "ppm", "safetensors"];
-
 impl PictureOutput {
-    /// Opens a file, or stdout for `-`.
+    /// Opens a file, or stdout for `-`. A name without an ending may be a device; another ending than `.png` would
+    /// promise another kind of file.
     pub(crate) fn open(path: &Path) -> Result<PictureOutput, CliError> {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        if let Some(ending) = ending.filter(|ending| OTHERS.contains(&ending.as_str())) {
+        if path.extension().is_some_and(|ending| !ending.eq_ignore_ascii_case("png")) {
             return Err(CliError::Input(format!(
-                "{}: pictures are written as PNG, not as {}: name the file .png",
-                path.display(),
-                ending.to_uppercase()
+                "{}: pictures are written as PNG: expected a name that ends in .png",
+                path.display()
             )));
         }
         Ok(PictureOutput { output: Output::bytes(path)?, path: path.to_owned() })
@@ -50,7 +51,6 @@ impl PictureOutput {
     /// Writes it, and tells on stdout in a line: what it is, its size and the file. Nothing but the picture where
     /// it goes to stdout itself.
     pub(crate) fn finish(mut self, picture: &Picture, what: &str) -> Result<(), CliError> {
-        use std::io::Write;
         let mut png = Vec::new();
         picture.encode_png(&self.path, &mut png)?;
         self.output.write_all(&png)?;

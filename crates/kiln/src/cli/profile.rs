@@ -4,12 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use kiln::models::measure::LayerTime;
+use kiln::models::measure::{LayerTime, rate};
 use serde::Serialize;
 
-use super::bench::{WorkloadArgs, at_least_one, milliseconds};
+use super::bench::WorkloadArgs;
 use super::context::Context;
 use super::error::CliError;
+use super::numbers::{at_least_one, counted, milliseconds};
 use super::output::OutputArgs;
 use super::table::{align_right, write_table};
 
@@ -25,7 +26,8 @@ pub(crate) struct ProfileArgs {
     workload: WorkloadArgs,
 
     /// How many runs are measured; each time is the median over them
-    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one::<usize>,
+        allow_negative_numbers = true)]
     samples: usize,
 
     /// Print one JSON object instead of a table
@@ -115,14 +117,12 @@ impl ProfileArgs {
             String::new(),
             String::new(),
             format!("{:.2}", milliseconds(total)),
-            kiln::models::measure::rate(workload.bench.multiply_adds(), total)
-                .map(|rate| format!("{rate:.1}"))
-                .unwrap_or_default(),
+            rate(workload.bench.multiply_adds(), total).map(|rate| format!("{rate:.1}")).unwrap_or_default(),
             "100.0 %".to_owned(),
         ]);
         align_right(&mut rows, 3..6);
         write_table(&mut output, &rows)?;
-        writeln!(output, "\nMedians of {} runs on {}.", self.samples, workload.adapter())?;
+        writeln!(output, "\nMedians of {} on {}.", counted(self.samples, "run"), workload.adapter())?;
         output.finish()
     }
 }

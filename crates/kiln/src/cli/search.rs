@@ -10,9 +10,10 @@ use kiln::docqa::similarity::GpuSimilarity;
 use serde::Serialize;
 
 use super::context::Context;
-use super::documents::{FilterArgs, place, whole_number};
+use super::documents::{FilterArgs, place};
 use super::encoder::EncoderArgs;
 use super::error::CliError;
+use super::numbers::whole_number;
 use super::output::OutputArgs;
 
 /// Find the passages of a store that are closest to a query

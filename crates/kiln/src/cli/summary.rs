@@ -9,6 +9,7 @@ use kiln::models::summary::{Layer, Summary, summarize};
 use super::context::Context;
 use super::error::CliError;
 use super::network::{NetworkArgs, Size, building};
+use super::numbers::{grouped, scaled};
 use super::output::{Output, OutputArgs};
 use super::table::{align_right, write_table};
 
@@ -56,7 +57,7 @@ fn write_summary(out: &mut Output, summary: &Summary, input: &Size) -> Result<()
         out,
         &[
             ["parameters", &grouped(totals.parameters)],
-            ["multiply-adds", &count(totals.multiply_adds)],
+            ["multiply-adds", &scaled(totals.multiply_adds)],
             ["weights", &Bytes(totals.weight_bytes).to_string()],
             ["outputs", &Bytes(totals.output_bytes).to_string()],
         ],
@@ -105,7 +106,7 @@ fn table(summary: &Summary) -> Vec<Vec<String>> {
     add("window", false, &|layer| layer.window.clone());
     add("output", false, &|layer| one_example(&layer.output_shape));
     add("parameters", true, &|layer| if_any(layer.parameters, grouped));
-    add("multiply-adds", true, &|layer| if_any(layer.multiply_adds, count));
+    add("multiply-adds", true, &|layer| if_any(layer.multiply_adds, scaled));
     add("memory", true, &|layer| Bytes(layer.output_bytes.saturating_add(layer.weight_bytes)).to_string());
     add("sees", true, &|layer| by_axis(layer.receptive_field.as_deref()));
     add("jump", true, &|layer| by_axis(layer.jump.as_deref().map(rounded).as_deref()));
@@ -141,52 +142,12 @@ fn by_axis<T: ToString + PartialEq>(sizes: Option<&[T]>) -> String {
     shown.iter().map(T::to_string).collect::<Vec<_>>().join("x")
 }
 
-/// `138,357,544`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `15.47 G`: four digits of a number that may be large.
-fn count(number: u64) -> String {
-    const UNITS: [&str; 5] = ["k", "M", "G", "T", "P"];
-    if number < 1000 {
-        return number.to_string();
-    }
-    let mut scaled = number as f64;
-    let mut unit = "";
-    for name in UNITS {
-        // What would round to a thousand belongs to the next unit.
-        if scaled < 999.95 {
-            break;
-        }
-        (scaled, unit) = (scaled / 1000.0, name);
-    }
-    let decimals = if scaled < 99.995 { 2 } else { 1 };
-    format!("{scaled:.decimals$} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
-        assert_eq!(grouped(138_357_544), "138,357,544");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1000), "1,000");
-        assert_eq!(count(15_470_264_320), "15.47 G");
-        assert_eq!(count(86_704_128), "86.70 M");
-        assert_eq!(count(999_999), "1.00 M");
-        assert_eq!(count(999), "999");
-        assert_eq!(count(125_400), "125.4 k");
+    fn axes_that_agree_are_one_number() {
         assert_eq!(by_axis(Some(&[7, 7])), "7");
         assert_eq!(by_axis(Some(&[7, 5])), "7x5");
         assert_eq!(by_axis(Some(&[0.5, 0.5])), "0.5");

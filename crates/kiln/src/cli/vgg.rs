@@ -5,14 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kiln::models::ModelError;
 use kiln::models::store::ENTRIES;
-use kiln::models::vgg::{Tap, VggConfig, VggWeights};
+use kiln::models::vgg::{Tap, VggConfig, VggWeights, weights_in};
 
 use super::context::Context;
 use super::encoder::store;
 use super::error::CliError;
-
-/// The file in a model's directory.
-const WEIGHTS: &str = "model.safetensors";
 
 /// The options that name a network and its weights.
 #[derive(Debug, Args)]
@@ -21,9 +18,9 @@ pub(crate) struct VggArgs {
     #[arg(long, value_name = "NAME", default_value = "vgg16")]
     model: String,
 
-    /// The weights: a safetensors file in torchvision's or timm's names, or Keras's .h5
-    /// [default: those of the model store, for vgg16]
-    #[arg(long, value_name = "FILE")]
+    /// The weights: a safetensors file in torchvision's or timm's names, a directory with model.safetensors, or
+    /// Keras's .h5 [default: those of the model store, for vgg16]
+    #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
 }
 
@@ -41,7 +38,7 @@ impl VggArgs {
         taps: Option<&[Tap]>,
     ) -> Result<VggWeights, CliError> {
         let path = match &self.weights {
-            Some(path) if path.is_dir() => path.join(WEIGHTS),
+            Some(path) if path.is_dir() => weights_in(path),
             Some(path) => path.clone(),
             None => fetch(context, config)?,
         };
@@ -69,7 +66,7 @@ fn fetch(context: &Context, config: &VggConfig) -> Result<PathBuf, CliError> {
         }
         error
     })?;
-    Ok(dir.join(WEIGHTS))
+    Ok(weights_in(&dir))
 }
 
 /// No error, since nothing of it is needed; but it may tell that the file is not what was meant.

@@ -32,39 +32,35 @@ impl Recipe {
         image.resize_short_side(self.resize)?.center_crop(self.crop, self.crop)
     }
 
-    /// The network's input of one image, `[3, crop, crop]`.
+    /// The network's input of several [views](Recipe::view), `[views, 3, crop, crop]`.
     ///
     /// # Errors
-    /// Those of [`view`](Recipe::view).
-    pub fn apply(&self, image: &Image) -> Result<Tensor, ModelError> {
+    /// [`ModelError::Image`] for an image that is no view: not of `crop` x `crop` pixels.
+    pub fn normalise(&self, views: &[Image]) -> Result<Tensor, ModelError> {
         let side = self.crop as usize;
-        Ok(Tensor::f32([3, side, side], self.values(image)?)?)
+        let normalised =
+            |value: u8, channel: usize| (f32::from(value) / 255.0 - self.mean[channel]) / self.std[channel];
+        let mut values = Vec::with_capacity(views.len() * 3 * side * side);
+        for view in views {
+            if [view.width(), view.height()] != [side, side] {
+                let message = format!(
+                    "expected a view of {side}x{side} pixels, got {}x{}",
+                    view.width(),
+                    view.height()
+                );
+                return Err(ModelError::image(view.path(), message));
+            }
+            values.extend(view.map_planes(normalised));
+        }
+        Ok(Tensor::f32([views.len(), 3, side, side], values)?)
     }
 
-    /// The network's input of several images, `[images, 3, crop, crop]`.
+    /// The network's input of several images, `[images, 3, crop, crop]`: their views, normalised.
     ///
     /// # Errors
     /// Those of [`view`](Recipe::view), of the first image that has one.
     pub fn batch(&self, images: &[Image]) -> Result<Tensor, ModelError> {
-        let side = self.crop as usize;
-        let mut values = Vec::with_capacity(images.len() * 3 * side * side);
-        for image in images {
-            values.extend(self.values(image)?);
-        }
-        Ok(Tensor::f32([images.len(), 3, side, side], values)?)
+        let views: Vec<Image> = images.iter().map(|image| self.view(image)).collect::<Result<_, _>>()?;
+        self.normalise(&views)
     }
-
-    fn values(&self, image: &Image) -> Result<Vec<f32>, ModelError> {
-        let normalised =
-            |value: u8, channel: usize| (f32::from(value) / 255.0 - self.mean[channel]) / self.std[channel];
-        Ok(self.view(image)?.map_planes(normalised))
-    }
-}
-
-/// The input of an ImageNet classifier, `[3, 224, 224]`: [`Recipe::IMAGENET`].
-///
-/// # Errors
-/// Those of [`Recipe::apply`].
-pub fn imagenet_preprocess(image: &Image) -> Result<Tensor, ModelError> {
-    Recipe::IMAGENET.apply(image)
 }

@@ -56,9 +56,12 @@ impl Image {
         if long <= side {
             return Ok(self.clone());
         }
+        if side == 0 {
+            return Err(ModelError::image(&self.path, "no image fits within 0 pixels"));
+        }
         let scaled = |extent: u32| {
-            let (extent, long, side) = (u64::from(extent), u64::from(long), u64::from(side));
-            u32::try_from((extent * side + long / 2) / long).unwrap_or(u32::MAX).max(side.min(1) as u32)
+            let scaled = scaled(u64::from(extent), u64::from(long), u64::from(side));
+            u32::try_from(scaled).expect("a smaller image should have smaller sides")
         };
         self.resize(scaled(self.width), scaled(self.height))
     }
@@ -81,6 +84,12 @@ impl Image {
         let pixels = rows.flat_map(|row| &row[left * 3..(left + width as usize) * 3]).copied().collect();
         Ok(Image { path: self.path.clone(), width, height, pixels })
     }
+}
+
+/// What becomes of a side of an image when its longer one, `long`, is made `side`: rounded to the nearest, and at
+/// least 1. No more than `u32` are expected.
+pub(crate) fn scaled(extent: u64, long: u64, side: u64) -> u64 {
+    ((extent * side + long / 2) / long).max(1)
 }
 
 /// The old pixels that make a new one, and their weights as integers: 2^[`FRACTION`] is 1.

@@ -32,10 +32,12 @@ impl Default for SheetOptions {
     }
 }
 
-/// Between the tiles: lighter than the black that fills most maps, darker than what stands out in them.
+/// Between the tiles and around them: lighter than the black that fills most maps, darker than what stands out in them.
 const GAP_SHADE: u8 = 72;
 /// Smaller tiles are magnified to about this many pixels.
-const LEAST_SIDE: usize = 48;
+const LEAST_TILE: usize = 48;
+/// And so are sheets of few tiles, by their longer side.
+const LEAST_SHEET: usize = 384;
 
 /// One gray tile for each plane of `[planes][height][width]`, in reading order.
 ///
@@ -56,9 +58,10 @@ pub fn contact_sheet(
         return refused(format!("{planes} maps of {width}x{height} cannot be {} values", values.len()));
     }
     let gap = options.gap;
-    let zoom = options.zoom.unwrap_or_else(|| (LEAST_SIDE / width.max(height)).max(1)).max(1);
     let columns = options.columns.unwrap_or_else(|| columns(planes, width, height)).clamp(1, planes);
     let rows = planes.div_ceil(columns);
+    let longer = width.saturating_mul(columns).max(height.saturating_mul(rows));
+    let zoom = options.zoom.unwrap_or((LEAST_TILE / width.max(height)).max(LEAST_SHEET / longer)).max(1);
     let extent = |tiles: usize, side: usize| {
         side.saturating_mul(zoom).saturating_add(gap).saturating_mul(tiles).saturating_add(gap)
     };
@@ -81,6 +84,27 @@ pub fn contact_sheet(
         }
     }
     Ok(sheet)
+}
+
+/// Pictures one below the other, on the left; what is free beside a narrow one is as between the tiles.
+///
+/// # Errors
+/// [`ModelError::Image`] where there is none or one is not gray; [`ModelError::ImageSize`] where all of them have more
+/// than [`MAX_PIXELS`](super::MAX_PIXELS).
+pub fn stack(sheets: &[Picture]) -> Result<Picture, ModelError> {
+    if sheets.iter().any(|sheet| sheet.channels() != 1) {
+        return Err(ModelError::image("contact sheets".as_ref(), "expected gray pictures"));
+    }
+    let width = sheets.iter().map(Picture::width).max().unwrap_or(0);
+    let height = sheets.iter().map(Picture::height).sum();
+    let mut all = Picture::gray(width, height, GAP_SHADE)?;
+    let mut free = all.pixels_mut().chunks_exact_mut(width);
+    for row in sheets.iter().flat_map(|sheet| sheet.pixels().chunks_exact(sheet.width())) {
+        if let Some(place) = free.next() {
+            place[..row.len()].copy_from_slice(row);
+        }
+    }
+    Ok(all)
 }
 
 /// As many columns as make the sheet about square or up to twice as wide, without an empty place where that can be.
@@ -127,9 +151,23 @@ mod tests {
     #[test]
     fn small_maps_are_magnified() {
         let sheet = contact_sheet(&[0.0, 1.0, 2.0, 4.0], [1, 2, 2], &SheetOptions::default()).unwrap();
-        assert_eq!((sheet.width(), sheet.height()), (50, 50));
-        let at = |x: usize, y: usize| sheet.pixels()[y * 50 + x];
-        assert_eq!([at(1, 1), at(24, 24), at(25, 1), at(24, 25), at(48, 48)], [0, 0, 64, 128, 255]);
+        assert_eq!((sheet.width(), sheet.height()), (386, 386));
+        let at = |x: usize, y: usize| sheet.pixels()[y * 386 + x];
+        assert_eq!([at(1, 1), at(192, 192), at(193, 1), at(192, 193), at(384, 384)], [0, 0, 64, 128, 255]);
+        let size = |planes: usize, side: usize| {
+            let values = vec![0.0; planes * side * side];
+            contact_sheet(&values, [planes, side, side], &SheetOptions::default()).unwrap().width()
+        };
+        // Many maps are magnified one by one, a single vector until it can be looked at, and large maps not at all.
+        assert_eq!([size(512, 14), size(1, 64), size(64, 224)], [32 * 43 + 1, 6 * 64 + 2, 8 * 225 + 1]);
+    }
+
+    #[test]
+    fn sheets_are_stacked_on_the_left() {
+        let tile = |width: usize| Picture::gray(width, 1, 9).unwrap();
+        let both = stack(&[tile(1), tile(2)]).unwrap();
+        assert_eq!((both.width(), both.height(), both.pixels()), (2, 2, &[9, GAP_SHADE, 9, 9][..]));
+        assert!(stack(&[]).is_err());
     }
 
     #[test]

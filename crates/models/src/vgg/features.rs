@@ -6,14 +6,11 @@ use std::path::Path;
 use kiln_engine::{Tensor, WeightSource};
 
 use crate::error::ModelError;
-use crate::image::{Picture, SheetOptions, Show, contact_sheet};
+use crate::image::{Picture, SheetOptions, contact_sheet, stack};
 use crate::weights::Weights;
 
 /// What the tensor is called that is given to a network instead of an image.
 const INPUT: &str = "input";
-
-/// The shade of what no sheet covers.
-const BACKGROUND: f32 = 72.0;
 
 /// Reads a batch for a network from a safetensors file: the tensor `input`, `[N][C][H][W]`, as f32.
 pub fn read_input(path: &Path) -> Result<Tensor, ModelError> {
@@ -56,32 +53,27 @@ pub fn to_safetensors(features: &[(String, Tensor)]) -> Result<Vec<u8>, ModelErr
 
 /// One contact sheet for each layer, one below the other: a tile for each feature map, those of the first image first.
 /// A layer without maps, fully connected, is a tile for each image, its values row by row in a rectangle.
+///
+/// # Errors
+/// [`ModelError::Image`] for tensors that are neither `[N][C][H][W]` nor `[N][values]`, and those of
+/// [`contact_sheet`].
 pub fn sheet(features: &[(String, Tensor)]) -> Result<Picture, ModelError> {
     let mut sheets = Vec::with_capacity(features.len());
-    for (_, tensor) in features {
+    for (name, tensor) in features {
         let shape = match *tensor.shape() {
             [images, maps, height, width] => [images * maps, height, width],
             [images, values] => {
                 let height = (1..=values.isqrt()).rev().find(|rows| values % rows == 0).unwrap_or(1);
                 [images, height, values / height]
             }
-            ref other => unreachable!("no layer should make {other:?}"),
+            ref other => {
+                let message = format!("expected feature maps [N, C, H, W] or values [N, C], got {other:?}");
+                return Err(ModelError::image(name.as_ref(), message));
+            }
         };
         sheets.push(contact_sheet(tensor.as_f32()?, shape, &SheetOptions::default())?);
     }
-    if sheets.len() == 1 {
-        return Ok(sheets.remove(0));
-    }
-    let width = sheets.iter().map(Picture::width).max().unwrap_or(0);
-    let height = sheets.iter().map(Picture::height).sum();
-    let mut values = Vec::with_capacity(width * height);
-    for sheet in &sheets {
-        for row in sheet.pixels().chunks(sheet.width()) {
-            values.extend(row.iter().map(|shade| f32::from(*shade)));
-            values.resize(values.len() + width - row.len(), BACKGROUND);
-        }
-    }
-    Picture::from_planes(&values, [1, height, width], Show::Clamp, 255.0)
+    stack(&sheets)
 }
 
 #[cfg(test)]
@@ -137,5 +129,7 @@ mod tests {
         assert_eq!(both.height(), one.height() + vector.height());
         assert_eq!(both.width(), one.width().max(vector.width()));
         assert_eq!(&both.pixels()[..one.width()], &one.pixels()[..one.width()]);
+        let message = sheet(&named(&[&[2, 3, 4]])).unwrap_err().to_string();
+        assert_eq!(message, "layer0: expected feature maps [N, C, H, W] or values [N, C], got [2, 3, 4]");
     }
 }

@@ -66,7 +66,7 @@ impl Vgg {
     /// Logits and probabilities of images, f32 `[N][channels][height][width]` as the network's preprocessing makes
     /// them.
     pub fn classify(&mut self, images: &Tensor) -> Result<Classification, ModelError> {
-        let (batch, input) = self.size(images)?;
+        let (batch, input) = self.config.images_in(images)?;
         let graph = self.config.graph(batch, input)?;
         let mut outputs = self.run(graph, images)?;
         let mut take = |name| outputs.take(name).expect("the graph should have this output");
@@ -83,7 +83,7 @@ impl Vgg {
     /// What the network makes of images at each of `taps`, in their order; each tensor has the batch as its first
     /// dimension. Nothing behind the deepest of them is computed, nor are its weights read.
     pub fn features(&mut self, images: &Tensor, taps: &[Tap]) -> Result<Vec<(String, Tensor)>, ModelError> {
-        let (batch, input) = self.size(images)?;
+        let (batch, input) = self.config.images_in(images)?;
         let graph = self.config.features(batch, input, taps)?;
         let mut outputs = self.run(graph, images)?;
         let take = |tap: &Tap| {
@@ -105,20 +105,6 @@ impl Vgg {
         let plan = self.session.load(&graph, &*self.weights)?;
         self.plans.insert(graph, plan);
         Ok(plan)
-    }
-
-    /// The batch and the size of its images.
-    fn size(&self, images: &Tensor) -> Result<(usize, [usize; 3]), ModelError> {
-        match *images.shape() {
-            [batch, channels, height, width] if channels == self.config.channels => {
-                Ok((batch, [channels, height, width]))
-            }
-            _ => Err(ModelError::ImageTensor {
-                network: self.config.name.clone(),
-                channels: self.config.channels,
-                got: images.desc().to_string(),
-            }),
-        }
     }
 }
 

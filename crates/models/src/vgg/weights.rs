@@ -3,23 +3,15 @@
 use std::ops::Range;
 use std::path::Path;
 
-use kiln_engine::{Tensor, TensorDesc, WeightError, WeightSource};
+use kiln_engine::{TensorDesc, WeightError, WeightSource};
 
-use super::{Tap, VggConfig, constants};
+use super::{Preparation, Tap, VggConfig};
 use crate::error::ModelError;
-use crate::image::{Image, Recipe};
 use crate::keras::{KerasWeights, vgg_layers};
-use crate::weights::Weights;
+use crate::weights::{Weights, constants};
 
 /// Counters of training steps in the files of networks with batch norm: of no use here.
 const IGNORED: &str = ".num_batches_tracked";
-
-/// What `keras.applications.vgg16.preprocess_input` takes from each channel, red first.
-const KERAS: Recipe = Recipe {
-    mean: [123.68 / 255.0, 116.779 / 255.0, 103.939 / 255.0],
-    std: [1.0 / 255.0; 3],
-    ..Recipe::IMAGENET
-};
 
 /// Names and shapes.
 type Tensors = Vec<(String, Vec<usize>)>;
@@ -87,31 +79,18 @@ impl VggWeights {
         Err(ModelError::WrongTensors { file: path.to_owned(), differences: differences.into() })
     }
 
-    /// Images as the network was trained with them, f32 `[N][3][224][224]`: by torchvision's recipe, or for Keras's
-    /// files, the same crops in the order blue, green, red, from 0 to 255, less the mean of each channel.
-    pub fn prepare(&self, images: &[Image]) -> Result<Tensor, ModelError> {
-        if !matches!(self.file, File::Keras(_)) {
-            return Recipe::IMAGENET.batch(images);
+    /// How images are prepared for a network with these weights.
+    pub fn preparation(&self) -> Preparation {
+        match self.file {
+            File::Safetensors(..) => Preparation::Torchvision,
+            File::Keras(_) => Preparation::Keras,
         }
-        blue_first(KERAS.batch(images)?)
     }
 
     /// Tensors of the file that the network does not know, where that is no error.
     pub fn unknown(&self) -> &[String] {
         &self.unknown
     }
-}
-
-/// Images with their first and their last channel exchanged.
-fn blue_first(images: Tensor) -> Result<Tensor, ModelError> {
-    let shape = images.shape().to_vec();
-    let mut values = images.into_f32()?;
-    let plane = shape[2] * shape[3];
-    for image in values.chunks_exact_mut(3 * plane) {
-        let (red, rest) = image.split_at_mut(plane);
-        red.swap_with_slice(&mut rest[plane..]);
-    }
-    Ok(Tensor::f32(shape, values)?)
 }
 
 impl WeightSource for VggWeights {

@@ -174,19 +174,6 @@ fn only_what_the_layers_need_has_to_be_there() {
     assert_eq!(found.extra, ["fuse.weight"], "it may be what tells that the file is another network's");
 }
 
-#[test]
-fn keras_wants_blue_first_less_its_means() {
-    let pixels = [10, 20, 30].repeat(256 * 256);
-    let image = Image::from_rgb8("gray", 256, 256, pixels).unwrap();
-    let input = blue_first(KERAS.batch(&[image]).unwrap()).unwrap();
-    assert_eq!(input.shape(), [1, 3, 224, 224]);
-    let values = input.as_f32().unwrap();
-    for (channel, expected) in [30.0 - 103.939, 20.0 - 116.779, 10.0 - 123.68].into_iter().enumerate() {
-        let value = values[channel * 224 * 224 + 99];
-        assert!((value - expected).abs() < 1e-4, "channel {channel}: {value} for {expected}");
-    }
-}
-
 /// The header alone decides, so the tensors of a real network need not be written: the file has a hole.
 #[test]
 fn another_configuration_is_recognised() {
