@@ -34,6 +34,9 @@ def make(case, random, values):
     pools("dilated", random(1, 2, 8, 9), (2, 3), (1, 1), dilation=(3, 2))
     pools("dilated_padded_ceil", random(1, 2, 9, 8), (3, 2), (2, 3), (1, 1), (2, 3), ceil_mode=True)
     pools("whole_plane", random(2, 3, 5, 4), (5, 4))
+    small = values(3, -1, 2, 5, -4, 0.5).reshape(1, 1, 2, 3)
+    pools("larger_than_the_plane_ceil", small, (3, 5), (2, 3), ceil_mode=True)
+    pools("larger_than_the_padded_plane_ceil", small, (5, 6), (2, 4), (1, 1), ceil_mode=True)
 
     ties = values(1, 3, 3, 2, 3, 1, 3, 3, 0, -0.0, 0, 0, -2, -1, -1, -2).reshape(1, 1, 4, 4)
     special = values(1, NAN, 9, NAN, 5, 2, NAN, 8, -INF, -INF, INF, 3, -INF, -INF, 4, INF).reshape(1, 1, 4, 4)

@@ -43,10 +43,10 @@ impl Epilogue {
             return Err(Mismatch::new("number of inputs", own + self.inputs(), inputs.len()));
         }
         if self.bias {
-            expect::shape("bias", inputs[own], &[channels])?;
+            expect::numbers("bias", inputs[own], &[channels])?;
         }
         if self.residual {
-            expect::shape("residual", inputs[inputs.len() - 1], &output.shape)?;
+            expect::numbers("residual", inputs[inputs.len() - 1], &output.shape)?;
         }
         Ok(())
     }

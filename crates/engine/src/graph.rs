@@ -141,7 +141,7 @@ impl Graph {
     /// Adds a node whose result has the description that the op infers.
     pub(crate) fn add_node(&mut self, op: Op, inputs: Vec<Value>, path: String) -> Result<Value> {
         let descs: Vec<&TensorDesc> = inputs.iter().map(|&value| self.desc(value)).collect();
-        let desc = infer_checked(&op, &descs).map_err(|mismatch| mismatch.at(op.name(), &path))?;
+        let desc = op.infer(&descs).map_err(|mismatch| mismatch.at(op.name(), &path))?;
         let output = self.add_value(desc, Origin::Node);
         self.nodes.push(Node { op, inputs, output, path });
         Ok(output)
@@ -198,7 +198,7 @@ impl Graph {
                 return fail(format!("{} is made twice", node.output));
             }
             let descs: Vec<&TensorDesc> = node.inputs.iter().map(|&value| self.desc(value)).collect();
-            match infer_checked(&node.op, &descs) {
+            match node.op.infer(&descs) {
                 Ok(desc) if &desc == self.desc(node.output) => {}
                 Ok(desc) => {
                     return fail(format!(
@@ -249,14 +249,7 @@ impl Graph {
     }
 }
 
-/// `infer` behind the rules that hold for every op: a bounded rank and no empty dimension.
-fn infer_checked(op: &Op, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
-    let desc = op.infer(inputs)?;
-    check_desc(&desc)?;
-    Ok(desc)
-}
-
-/// The rules that hold for every tensor of a graph.
+/// The rules that hold for every tensor of a graph: a bounded rank, no empty dimension, and a size that can be counted.
 pub(crate) fn check_desc(desc: &TensorDesc) -> Result<(), Mismatch> {
     if desc.rank() > MAX_RANK {
         return Err(Mismatch::new("rank", format!("at most {MAX_RANK}"), desc.rank()));

@@ -32,6 +32,7 @@ mod upsample2d;
 use std::fmt;
 
 use crate::error::{Mismatch, Result};
+use crate::graph::check_desc;
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
 
@@ -93,7 +94,7 @@ impl fmt::Debug for Scalar {
 pub(crate) trait OpRules: fmt::Debug {
     /// The op's name in errors, plans and timings.
     const NAME: &'static str;
-    /// Description of the output.
+    /// Description of the output. The inputs are of a legal rank and size, without an empty dimension.
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch>;
     /// Emits the dispatches that compute the output.
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()>;
@@ -119,11 +120,15 @@ macro_rules! ops {
             /// Description of the output, from those of the inputs.
             ///
             /// # Errors
-            /// A [`Mismatch`] where the op cannot work on such inputs.
+            /// A [`Mismatch`] where the op cannot work on such inputs, or one of them or the output is empty or larger
+            /// than any device holds.
             pub fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
-                match self {
-                    $(Op::$name(op) => op.infer(inputs),)*
-                }
+                inputs.iter().try_for_each(|input| check_desc(input))?;
+                let output = match self {
+                    $(Op::$name(op) => op.infer(inputs)?,)*
+                };
+                check_desc(&output)?;
+                Ok(output)
             }
 
             pub(crate) fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -175,6 +180,12 @@ pub(crate) mod expect {
     /// The whole shape.
     pub(crate) fn shape(what: &str, desc: &TensorDesc, shape: &[usize]) -> Result<(), Mismatch> {
         if desc.shape == shape { Ok(()) } else { Err(Mismatch::new(what, format!("{shape:?}"), desc)) }
+    }
+
+    /// The whole shape, of f32.
+    pub(crate) fn numbers(what: &str, desc: &TensorDesc, extents: &[usize]) -> Result<(), Mismatch> {
+        dtype(what, desc, DType::F32)?;
+        shape(what, desc, extents)
     }
 
     /// The number of dimensions.

@@ -17,7 +17,7 @@ impl Planes {
     /// The planes of a block of a tensor `[N, C, ...]`; one without a second dimension has one channel.
     pub(crate) fn of(desc: &TensorDesc, block: &Block) -> Self {
         let channels = desc.shape.get(1).copied().unwrap_or(1) as u32;
-        let inner = desc.shape.iter().skip(2).product::<usize>() as u32;
+        let inner = desc.elements_behind(2) as u32;
         Self { planes: block.elements / inner, channels, inner }
     }
 

@@ -57,7 +57,7 @@ impl TensorDesc {
 
     /// Number of elements; `usize::MAX` for a shape that no memory holds, which every graph refuses.
     pub fn elements(&self) -> usize {
-        self.shape.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))
+        self.elements_behind(0)
     }
 
     /// Size in bytes.
@@ -72,7 +72,13 @@ impl TensorDesc {
 
     /// Elements of one index of the first dimension.
     pub fn row_elements(&self) -> usize {
-        self.shape.iter().skip(1).fold(1, |product: usize, &extent| product.saturating_mul(extent))
+        self.elements_behind(1)
+    }
+
+    /// Elements of one index of the first `dims` dimensions, of one plane for 2; `usize::MAX` as for
+    /// [`elements`](Self::elements).
+    pub fn elements_behind(&self, dims: usize) -> usize {
+        self.shape.iter().skip(dims).fold(1, |product: usize, &extent| product.saturating_mul(extent))
     }
 
     /// Extent of the last dimension; 1 for a scalar.

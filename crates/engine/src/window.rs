@@ -42,9 +42,13 @@ impl Padding<1> {
     }
 }
 
+/// Below this, kernels may add any two sizes of an axis in i32.
+const LIMIT: usize = 1 << 30;
+
 /// A window on one axis, resolved against the input's extent.
 ///
-/// Made by [`Axis::pair`], which holds that all sizes are positive and at least one window fits.
+/// Made by [`Axis::pair`], which holds that all sizes are positive and below 2^30, as are the window's span and the
+/// padded input, and that at least one window fits; or by [`Axis::pair_ceil`], where the first may reach past the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Axis {
     /// Extent of the input.
@@ -73,6 +77,33 @@ impl Axis {
         dilation: [usize; 2],
         input: [usize; 2],
     ) -> Result<[Self; 2], Mismatch> {
+        let [height, width] = Self::resolve_pair(kernel, stride, padding, dilation, input)?;
+        Ok([height.fitting("height", 0)?, width.fitting("width", 0)?])
+    }
+
+    /// The same for [`output_ceil`](Self::output_ceil): a window larger than the padded input will do where it reaches
+    /// past its end by less than a stride, as in PyTorch.
+    ///
+    /// # Errors
+    /// A [`Mismatch`] where a size is zero, or the window is larger than that.
+    pub fn pair_ceil(
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: Padding<2>,
+        dilation: [usize; 2],
+        input: [usize; 2],
+    ) -> Result<[Self; 2], Mismatch> {
+        let [height, width] = Self::resolve_pair(kernel, stride, padding, dilation, input)?;
+        Ok([height.fitting("height", height.stride - 1)?, width.fitting("width", width.stride - 1)?])
+    }
+
+    fn resolve_pair(
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: Padding<2>,
+        dilation: [usize; 2],
+        input: [usize; 2],
+    ) -> Result<[Self; 2], Mismatch> {
         let axis = |name: &str, i: usize| {
             Self::resolve(name, kernel[i], stride[i], dilation[i], input[i], |span| match padding {
                 Padding::Valid => [0, 0],
@@ -91,34 +122,38 @@ impl Axis {
         input: usize,
         padding: impl FnOnce(usize) -> [usize; 2],
     ) -> Result<Self, Mismatch> {
+        let too_large = |what: &str| Mismatch::new(format!("{what} {name}"), "less than 2^30", "more");
+        let fits = |size: &usize| *size < LIMIT;
         for (what, size) in [("kernel", kernel), ("stride", stride), ("dilation", dilation), ("input", input)]
         {
             if size == 0 {
                 return Err(Mismatch::new(format!("{what} {name}"), "at least 1", size));
             }
+            if !fits(&size) {
+                return Err(too_large(what));
+            }
         }
-        let too_large = |what: &str| Mismatch::new(format!("{what} {name}"), "less than 2^31", "more");
-        let fits = |size: &usize| *size < 1 << 31;
         let span = dilation.checked_mul(kernel - 1).and_then(|reach| reach.checked_add(1)).filter(fits);
         let span = span.ok_or_else(|| too_large("dilated kernel"))?;
         let [before, after] = padding(span);
         let padded = input.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(fits);
-        let padded = padded.ok_or_else(|| too_large("padded input"))?;
-        if span > padded {
-            let padding = if padded == input {
-                String::new()
-            } else {
-                format!(", which is {input} padded by {before} and {after}")
-            };
-            let dilated =
-                if dilation == 1 { String::new() } else { format!(" ({kernel} dilated by {dilation})") };
-            return Err(Mismatch::new(
-                format!("kernel {name}"),
-                format!("at most the input's {padded}{padding}"),
-                format!("{span}{dilated}"),
-            ));
-        }
+        padded.ok_or_else(|| too_large("padded input"))?;
         Ok(Self { input, kernel, stride, dilation, before, after })
+    }
+
+    /// The axis, if the first window reaches past the padded input by no more than `past`.
+    fn fitting(self, name: &str, past: usize) -> Result<Self, Mismatch> {
+        let Self { input, kernel, dilation, before, after, .. } = self;
+        let (span, padded) = (self.span(), self.padded());
+        if span <= padded + past {
+            return Ok(self);
+        }
+        let part = |there: bool, text: String| if there { text } else { String::new() };
+        let padding = part(padded > input, format!(", which is {input} padded by {before} and {after}"));
+        let past = part(past > 0, format!(", and {past} more in ceil_mode"));
+        let dilated = part(dilation > 1, format!(" ({kernel} dilated by {dilation})"));
+        let expected = format!("at most the input's {padded}{padding}{past}");
+        Err(Mismatch::new(format!("kernel {name}"), expected, format!("{span}{dilated}")))
     }
 
     /// Elements from the window's first tap to its last: `dilation (kernel - 1) + 1`.
@@ -133,7 +168,7 @@ impl Axis {
 
     /// Windows that fit: `floor((padded - span) / stride) + 1`.
     pub fn output(&self) -> usize {
-        (self.padded() - self.span()) / self.stride + 1
+        (self.padded() + self.stride - self.span()) / self.stride
     }
 
     /// Windows with the last one allowed to reach past the padded input, as long as it starts within the input or the
@@ -145,7 +180,7 @@ impl Axis {
 
     /// Elements at the end of the padded input that no window reaches.
     pub fn remainder(&self) -> usize {
-        (self.padded() - self.span()) % self.stride
+        (self.padded() + self.stride - self.span()) % self.stride
     }
 }
 
@@ -173,7 +208,8 @@ mod tests {
         if axis.before.max(axis.after) * 2 > axis.span() {
             return axis.output_ceil();
         }
-        let windows = (axis.padded() - axis.span()).div_ceil(axis.stride) + 1;
+        let windows = (axis.padded() as f64 - axis.span() as f64) / axis.stride as f64;
+        let windows = (windows.ceil() + 1.0) as usize;
         windows - usize::from((windows - 1) * axis.stride >= axis.before + axis.input)
     }
 
@@ -184,14 +220,16 @@ mod tests {
                 (1..=4).flat_map(|k| (1..=4).flat_map(move |s| (1..=3).map(move |d| (k, s, d))))
             {
                 for padding in [Padding::Valid, Padding::Same, Padding::all(2), Padding::Sides([[0, 3]; 2])] {
-                    let Ok([axis, _]) =
-                        Axis::pair([kernel; 2], [stride; 2], padding, [dilation; 2], [input; 2])
-                    else {
+                    let (kernel, stride, dilation, input) =
+                        ([kernel; 2], [stride; 2], [dilation; 2], [input; 2]);
+                    let Ok([axis, _]) = Axis::pair_ceil(kernel, stride, padding, dilation, input) else {
                         continue;
                     };
+                    let fits = Axis::pair(kernel, stride, padding, dilation, input).is_ok();
+                    assert_eq!(fits, brute_force(&axis) > 0, "{axis:?}");
                     assert_eq!(axis.output(), brute_force(&axis), "{axis:?}");
                     if padding == Padding::Same {
-                        assert_eq!(axis.output(), input.div_ceil(stride), "{axis:?}");
+                        assert_eq!(axis.output(), axis.input.div_ceil(axis.stride), "{axis:?}");
                         assert!(axis.before <= axis.after && axis.after <= axis.before + 1, "{axis:?}");
                     }
                     assert_eq!(axis.output_ceil(), pytorch_ceil(&axis), "{axis:?}");
@@ -219,10 +257,29 @@ mod tests {
                  (3 dilated by 3)"
                 .into())
         );
+        let ceil = Axis::pair_ceil([5; 2], [2; 2], Padding::Sides([[1, 0]; 2]), [1; 2], [2; 2]);
+        assert_eq!(
+            ceil.map_err(|mismatch| mismatch.to_string()),
+            Err("kernel height: expected at most the input's 3, which is 2 padded by 1 and 0, and 1 more in ceil_mode, got 5"
+                .into())
+        );
         assert_eq!(pair(3, 0, Padding::Valid, 1, 5), Err("stride height: expected at least 1, got 0".into()));
         assert_eq!(
-            pair(usize::MAX, 1, Padding::Valid, 2, 5),
-            Err("dilated kernel height: expected less than 2^31, got more".into())
+            pair(1 << 20, 1, Padding::Valid, 1 << 20, 5),
+            Err("dilated kernel height: expected less than 2^30, got more".into())
+        );
+        // A window of one tap has a span of 1, whatever its dilation.
+        for (kernel, stride, dilation, what) in
+            [(1 << 30, 1, 1, "kernel"), (1, 1 << 32, 1, "stride"), (1, 1, usize::MAX, "dilation")]
+        {
+            assert_eq!(
+                pair(kernel, stride, Padding::Valid, dilation, 5),
+                Err(format!("{what} height: expected less than 2^30, got more"))
+            );
+        }
+        assert_eq!(
+            pair(1, 1, Padding::all(usize::MAX), 1, 5),
+            Err("padded input height: expected less than 2^30, got more".into())
         );
     }
 }

@@ -25,17 +25,17 @@ impl<const N: usize> Pool<N> {
     /// Where each window of an axis starts, counted from the first element of the padding.
     fn starts(&self, axis: usize, extent: usize) -> Vec<usize> {
         let [before, after] = self.padding[axis];
+        let padded = before + extent + after;
         let (stride, reach) = (self.stride[axis], self.dilation[axis] * (self.kernel[axis] - 1));
-        let mut starts: Vec<usize> = (0..before + extent + after)
-            .step_by(stride)
-            .filter(|s| s + reach < before + extent + after)
-            .collect();
+        let mut starts: Vec<usize> = (0..padded).step_by(stride).filter(|s| s + reach < padded).collect();
         if self.ceil_mode {
-            // One more, if the windows so far leave something over and it does not start behind the input.
-            let last = starts.last().expect("at least one window should fit");
-            let rest = last + reach + 1 < before + extent + after;
-            starts.extend(Some(last + stride).filter(|&next| rest && next < before + extent));
+            // One more, if it reaches past the end by less than a stride and does not start behind the input.
+            let next = starts.len() * stride;
+            starts.extend(
+                Some(next).filter(|next| next + reach + 1 < padded + stride && *next < before + extent),
+            );
         }
+        assert!(!starts.is_empty(), "a window of {self:?} should fit on {extent}");
         starts
     }
 

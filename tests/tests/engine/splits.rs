@@ -2,14 +2,21 @@
 
 use std::collections::HashMap;
 
-use kiln_engine::ops::{AveragePadding, LocalResponseNorm, PadMode, PoolOptions};
+use kiln_engine::ops::{
+    AveragePadding, ConvOptions, ConvTransposeOptions, LocalResponseNorm, PadMode, PoolOptions,
+};
 use kiln_engine::{Activation, DType, EngineError, Graph, GraphBuilder, Padding, Session, Tensor, Value};
 use kiln_gpu::{DeviceProfile, Gpu, Limits};
+use kiln_tests::graph::profiles;
 use kiln_tests::{data, device};
 
 /// The device as if a tensor of more than 16 KiB had to be split.
 fn small(gpu: &Gpu) -> DeviceProfile {
-    let profile = gpu.profile().clone();
+    shrunk(gpu.profile())
+}
+
+fn shrunk(profile: &DeviceProfile) -> DeviceProfile {
+    let profile = profile.clone();
     let limits = Limits { max_binding: 16 << 10, max_buffer: 20 << 10, ..profile.limits };
     DeviceProfile { limits, ..profile }
 }
@@ -24,11 +31,22 @@ fn tensor(name: &'static str, shape: &[usize]) -> Result<(&'static str, Tensor),
 /// Runs a graph whole and in pieces and compares bit by bit; gives the most pieces of an input or the output.
 fn same(graph: &Graph, inputs: &Inputs, weights: &Weights) -> Result<usize, EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(2) };
+    same_on(gpu, gpu.profile(), graph, inputs, weights)
+}
+
+/// The same, planned for a device of another sort.
+fn same_on(
+    gpu: &Gpu,
+    profile: &DeviceProfile,
+    graph: &Graph,
+    inputs: &Inputs,
+    weights: &Weights,
+) -> Result<usize, EngineError> {
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-    let mut whole = Session::new(gpu);
+    let mut whole = Session::with_profile(gpu, profile.clone());
     let plan = whole.load(graph, weights)?;
     let expected = whole.run(plan, &inputs)?;
-    let mut split = Session::with_profile(gpu, small(gpu));
+    let mut split = Session::with_profile(gpu, shrunk(profile));
     let plan = split.load(graph, weights)?;
     let got = split.run(plan, &inputs)?;
     assert_eq!(got["y"], expected["y"], "{}", split.plan(plan));
@@ -147,6 +165,51 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
         let inputs = known.into_iter().filter(|(name, _)| graph.inputs().any(|(known, _)| known == *name));
         let pieces = same(&graph, &inputs.collect(), &HashMap::new())?;
         assert!(pieces > 1, "{name} is not split at all");
+    }
+    Ok(())
+}
+
+/// Convolutions of a batch in pieces, on this device and on one of the other sort; with as many images as channels, too,
+/// where tensors of channels have as many rows as the batch but are not cut with it.
+#[test]
+fn convolutions_of_a_batch_in_pieces() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let conv = |groups| ConvOptions { groups, padding: Padding::all(1), ..Default::default() };
+    let transposed = |groups| ConvTransposeOptions { groups, stride: [2, 1], ..Default::default() };
+    let (plain, grouped, depthwise) = (conv(1), conv(2), conv(12));
+    let single = ConvOptions::default();
+    type Build<'a> = &'a dyn Fn(&mut GraphBuilder, [Value; 3]) -> Result<Value, EngineError>;
+    let table: [(&str, [usize; 4], Build<'_>); 7] = [
+        ("3x3", [12, 12, 3, 3], &|g, [x, w, b]| g.conv2d(x, w, Some(b), plain)),
+        ("1x1", [12, 12, 1, 1], &|g, [x, w, b]| g.conv2d(x, w, Some(b), single)),
+        ("grouped", [12, 6, 3, 3], &|g, [x, w, b]| g.conv2d(x, w, Some(b), grouped)),
+        ("depthwise", [12, 1, 3, 3], &|g, [x, w, b]| g.conv2d(x, w, Some(b), depthwise)),
+        ("depthwise of any window", [12, 1, 2, 3], &|g, [x, w, b]| g.conv2d(x, w, Some(b), depthwise)),
+        ("transposed", [12, 12, 3, 3], &|g, [x, w, b]| g.conv_transpose2d(x, w, Some(b), transposed(1))),
+        ("transposed in groups", [12, 4, 2, 3], &|g, [x, w, b]| {
+            g.conv_transpose2d(x, w, Some(b), transposed(3))
+        }),
+    ];
+    for (name, filter, build) in table {
+        for (batch, side) in [(12, 7), (29, 5)] {
+            let mut g = GraphBuilder::new(name);
+            let shape = [batch, 12, side, side];
+            let x = g.input("x", &shape, DType::F32);
+            let (weight, bias) = (g.constant("weight", &filter), g.constant("bias", &[12]));
+            let y = build(&mut g, [x, weight, bias])?;
+            let y = g.relu(y)?;
+            let residual = g.desc(y).shape.clone();
+            let late = g.input("late", &residual, DType::F32);
+            let y = g.add(y, late)?;
+            g.output("y", y);
+            let weights = [tensor("weight", &filter)?, tensor("bias", &[12])?];
+            let weights = weights.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+            let inputs = vec![tensor("x", &shape)?, tensor("late", &residual)?];
+            for profile in profiles(gpu) {
+                let pieces = same_on(gpu, &profile, &g.clone().finish(), &inputs, &weights)?;
+                assert!(pieces > 1, "{name} of {shape:?} is not split at all");
+            }
+        }
     }
     Ok(())
 }

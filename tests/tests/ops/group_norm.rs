@@ -62,7 +62,14 @@ fn off_centre() {
 /// Rows beyond what a software driver lets one invocation loop.
 #[test]
 fn long_rows() {
-    for (shape, groups) in [(&[1, 2, 35_001][..], 1), (&[2, 70_002], 1), (&[1, 2, 300, 301], 2)] {
+    for (shape, groups) in [
+        (&[1, 2, 35_001][..], 1),
+        (&[2, 70_002], 1),
+        (&[1, 2, 300, 301], 2),
+        // Many channels of an element or two: the loops' ends count as well.
+        (&[2, 14_900], 1),
+        (&[1, 8_500, 2], 1),
+    ] {
         for centre in [0.0, 10.0] {
             let x = data::uniform("x", shape.iter().product()).iter().map(|x| x + centre).collect();
             check(shape, groups, x, "long");

@@ -6,7 +6,7 @@ use kiln_gpu::Gpu;
 use kiln_reference::{Array, Pool};
 use kiln_tests::compare::assert_same_bits;
 use kiln_tests::golden::{self, OpCase};
-use kiln_tests::graph::{array, conforms, every_source, f32_tensor, seeded};
+use kiln_tests::graph::{Source, array, conforms, every_source, f32_tensor, run_op, seeded};
 use kiln_tests::tolerance::{EXACT, SUM};
 use kiln_tests::{data, device};
 use serde::Deserialize;
@@ -184,6 +184,27 @@ fn tall_windows() {
     let options = PoolOptions { stride: [500, 1], ..PoolOptions::new([8000, 2]) };
     check_max(gpu, &x, options);
     check_average(gpu, &x, options);
+}
+
+/// A window that is tall and narrow has as many ends of rows as elements, and these count as well: what a software driver
+/// would cut short is refused.
+#[test]
+fn tall_columns() {
+    let Some(gpu) = device::gpu() else { return };
+    let sparse = |height| PoolOptions { stride: [1, 2], ..PoolOptions::new([height, 1]) };
+    let x = seeded("x", &[1, 1, 19_990, 3]);
+    check_max(gpu, &x, sparse(19_990));
+    check_average(gpu, &x, sparse(19_990));
+    let x = seeded("x", &[1, 1, 25_000, 3]);
+    let pooled = run_op(gpu, gpu.profile(), Source::Inputs, std::slice::from_ref(&x), |g, v| {
+        g.max_pool2d_indices(v[0], sparse(25_000))
+    });
+    if gpu.profile().kind.is_software() {
+        let error = pooled.expect_err("the loops should be too long").to_string();
+        assert!(error.contains("loop iterations on a software adapter"), "{error}");
+    } else {
+        check_max(gpu, &x, sparse(25_000));
+    }
 }
 
 /// Windows of more elements than a software driver lets one invocation loop over are taken in two steps.

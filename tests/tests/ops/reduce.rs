@@ -87,6 +87,9 @@ fn ties_and_nan() {
 fn long_rows() {
     let x = data::uniform("x", 7 * 10_001 * 2);
     check(&[2, 32_128], &[1], false, &x[..2 * 32_128]); // T5's vocabulary
+    // Each element takes more iterations than one: the loop over its address counts, and so does its end.
+    check(&[2, 150, 170], &[1, 2], true, &x[..2 * 150 * 170]);
+    check(&[13_000, 2, 3], &[0, 2], false, &x[..13_000 * 6]);
     check(&[2, 70_001], &[1], false, &x[..2 * 70_001]);
     check(&[70_001, 2], &[0], false, &x[..2 * 70_001]);
     check(&[7, 10_001, 2], &[0, 1], false, &x);

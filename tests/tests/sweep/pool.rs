@@ -59,9 +59,17 @@ pub(crate) fn poolings() -> impl Strategy<Value = Pooled> {
     ]);
     let channels = select(vec![1usize, 2, 3, 5, 7, 17]);
     let output = [1..=9usize, 1..=9];
-    let flags = (proptest::bool::weighted(0.2), proptest::bool::ANY);
+    let flags = (proptest::bool::weighted(0.2), proptest::bool::ANY, proptest::bool::weighted(0.1));
     (kind, 1..=3usize, channels, axis::pairs(1..=5, 1..=3), flags, output, sources()).prop_map(
-        |(kind, batch, channels, (mut axes, padded, one_axis), (nan, ceil_mode), mut output, source)| {
+        |(
+            kind,
+            batch,
+            channels,
+            (mut axes, padded, one_axis),
+            (nan, ceil_mode, past),
+            mut output,
+            source,
+        )| {
             for axis in &mut axes {
                 if matches!(kind, AverageWithPadding | AverageWithoutPadding) {
                     axis.dilation = 1;
@@ -69,7 +77,10 @@ pub(crate) fn poolings() -> impl Strategy<Value = Pooled> {
                 // No more padding than half of a window, so a window without it fits where one with it did.
                 axis.padding = axis.padding.map(|padding| padding.min(axis.span() / 2));
                 let least = axis.span().saturating_sub(axis.padding[0] + axis.padding[1]);
-                if padded != Padded::Same {
+                if padded != Padded::Same && ceil_mode && past {
+                    // The only window reaches past the end.
+                    axis.input = (least + 1).saturating_sub(axis.stride).max(1);
+                } else if padded != Padded::Same {
                     axis.input = axis.input.max(least);
                 }
             }

@@ -20,7 +20,7 @@ impl GraphBuilder {
         bias: impl Into<Option<Value>>,
         epsilon: f32,
     ) -> Result<Value> {
-        let (weight, bias) = self.affine(x, weight.into(), bias.into())?;
+        let (weight, bias) = self.affine(BatchNorm::NAME, x, weight.into(), bias.into())?;
         self.apply(BatchNorm { epsilon: Scalar::new(epsilon) }, &[x, mean, variance, weight, bias])
     }
 
@@ -34,7 +34,7 @@ impl GraphBuilder {
         bias: impl Into<Option<Value>>,
         epsilon: f32,
     ) -> Result<Value> {
-        let (weight, bias) = self.affine(x, weight.into(), bias.into())?;
+        let (weight, bias) = self.affine(GroupNorm::NAME, x, weight.into(), bias.into())?;
         self.apply(GroupNorm { groups, epsilon: Scalar::new(epsilon) }, &[x, weight, bias])
     }
 
@@ -49,8 +49,7 @@ impl GraphBuilder {
         epsilon: f32,
     ) -> Result<Value> {
         let desc = self.desc(x);
-        let elements: usize = desc.shape.iter().skip(2).product();
-        if elements == 1 {
+        if desc.elements_behind(2) == 1 {
             let mismatch = Mismatch::new("plane", "more than one element to take the variance of", desc);
             return Err(mismatch.at("instance_norm", &self.path));
         }
@@ -73,7 +72,7 @@ impl GraphBuilder {
         }
         expect::shape("bias", self.desc(bias), &normalized)
             .map_err(|mismatch| mismatch.at(LayerNorm::NAME, &self.path))?;
-        let width: usize = normalized.iter().product();
+        let width = self.desc(weight).elements();
         let mut rows = input[..input.len() - normalized.len()].to_vec();
         rows.push(width);
         let x = self.reshape(x, &rows)?;
@@ -95,10 +94,20 @@ impl GraphBuilder {
 
     /// Weight and bias of a normalisation by channel, with ones and zeros for those that are absent. Where `x` has no
     /// channels the op will say so.
-    fn affine(&mut self, x: Value, weight: Option<Value>, bias: Option<Value>) -> Result<(Value, Value)> {
+    fn affine(
+        &mut self,
+        op: &'static str,
+        x: Value,
+        weight: Option<Value>,
+        bias: Option<Value>,
+    ) -> Result<(Value, Value)> {
         let channels = self.desc(x).shape.get(1).copied().unwrap_or(1);
         let mut or = |given: Option<Value>, number: f32| match given {
             Some(value) => Ok(value),
+            // The numbers take memory right here.
+            None if channels >= 1 << 28 => {
+                Err(Mismatch::new("channels", "less than 2^28", channels).at(op, &self.path))
+            }
             None => self.literal(&[channels], &vec![number; channels]),
         };
         Ok((or(weight, 1.0)?, or(bias, 0.0)?))

@@ -63,7 +63,7 @@ impl GraphBuilder {
     /// of each, and so on. `torch.nn.functional.channel_shuffle`.
     pub fn channel_shuffle(&mut self, x: Value, groups: usize) -> Result<Value> {
         let shape = self.desc(x).shape.clone();
-        let &[batch, channels, ref plane @ ..] = shape.as_slice() else {
+        let &[batch, channels, ..] = shape.as_slice() else {
             let mismatch = Mismatch::new("input rank", "at least 2", self.desc(x));
             return Err(mismatch.at("channel_shuffle", &self.path));
         };
@@ -71,7 +71,7 @@ impl GraphBuilder {
             let expected = format!("a divisor of the {channels} channels");
             return Err(Mismatch::new("groups", expected, groups).at("channel_shuffle", &self.path));
         }
-        let plane: usize = plane.iter().product();
+        let plane = self.desc(x).elements_behind(2);
         let split = self.reshape(x, &[batch, groups, channels / groups, plane])?;
         let dealt = self.permute(split, &[0, 2, 1, 3])?;
         self.reshape(dealt, &shape)

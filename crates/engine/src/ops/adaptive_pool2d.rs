@@ -86,7 +86,7 @@ impl OpRules for AdaptivePool2d {
 
 /// A bound on the extent of a window: it may reach into an element at either end.
 pub(crate) fn longest_window(input: usize, output: usize) -> usize {
-    (input.div_ceil(output) + 1).min(input)
+    input.div_ceil(output).saturating_add(1).min(input)
 }
 
 #[cfg(test)]

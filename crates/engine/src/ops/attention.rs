@@ -85,8 +85,9 @@ impl OpRules for Attention {
                 let bindings = attention_any::Bindings { q, k, v, spans, output };
                 let variant = attention_any::Variant::Base;
                 // Four rows of k and v at a time, eight columns of each.
-                let steps = u64::from(kv_tokens.div_ceil(4)) * u64::from(2 * head_dim.div_ceil(8) + 1);
-                lowering.check_iterations(steps + 2 * u64::from(head_dim))?;
+                let columns = select::looped(u64::from(head_dim.div_ceil(8)), 0);
+                let rows = select::looped(u64::from(kv_tokens.div_ceil(4)), 2 * columns);
+                lowering.check_iterations(rows + 2 * select::looped(u64::from(head_dim), 0))?;
                 let groups = (u64::from(tokens) * u64::from(heads)).div_ceil(u64::from(variant.threads()));
                 lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
             }

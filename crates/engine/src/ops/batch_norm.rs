@@ -7,7 +7,7 @@ use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::planes::Planes;
 use crate::select::{PlaneForm, plane_form};
-use crate::tensor::{DType, TensorDesc};
+use crate::tensor::TensorDesc;
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias` by channel, the second dimension:
 /// `torch.nn.functional.batch_norm` with `training=False` (Ioffe and Szegedy, 2015).
@@ -26,8 +26,7 @@ impl OpRules for BatchNorm {
         let [input, mean, variance, weight, bias] = expect::inputs(inputs)?;
         let channels = expect::channels(input)?;
         for (what, desc) in [("mean", mean), ("variance", variance), ("weight", weight), ("bias", bias)] {
-            expect::dtype(what, desc, DType::F32)?;
-            expect::shape(what, desc, &[channels])?;
+            expect::numbers(what, desc, &[channels])?;
         }
         Ok(input.clone())
     }

@@ -5,6 +5,7 @@ mod lower;
 use super::{Epilogue, OpRules, PANEL, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
+use crate::select::looped;
 use crate::tensor::{DType, TensorDesc};
 use crate::window::{Axis, Padding};
 
@@ -165,7 +166,7 @@ impl ConvGeometry {
     /// over taps. What a software adapter allows counts all of them.
     pub(crate) fn iterations(&self) -> u64 {
         let [height, width] = self.kernel().map(|extent| extent as u64);
-        self.group_in() as u64 * (1 + height * (1 + width))
+        looped(self.group_in() as u64, looped(height, looped(width, 0)))
     }
 
     /// Shape of the output.

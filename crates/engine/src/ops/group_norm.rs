@@ -5,8 +5,8 @@ use kiln_kernels::group_norm_row;
 use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
-use crate::select::{RowForm, row_form};
-use crate::tensor::{DType, TensorDesc};
+use crate::select::{RowForm, looped, row_form};
+use crate::tensor::TensorDesc;
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias` with the mean and the biased variance of each image over
 /// groups of neighbouring channels: `torch.nn.functional.group_norm` (Wu and He, 2018). With as many groups as channels
@@ -32,8 +32,7 @@ impl OpRules for GroupNorm {
             return Err(Mismatch::new("groups", expected, self.groups));
         }
         for (what, desc) in [("weight", weight), ("bias", bias)] {
-            expect::dtype(what, desc, DType::F32)?;
-            expect::shape(what, desc, &[channels])?;
+            expect::numbers(what, desc, &[channels])?;
         }
         Ok(input.clone())
     }
@@ -41,7 +40,7 @@ impl OpRules for GroupNorm {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let desc = lowering.output.desc;
         let channels = (desc.shape[1] / self.groups) as u32;
-        let inner = desc.shape[2..].iter().product::<usize>() as u32;
+        let inner = desc.elements_behind(2) as u32;
         let cols = channels * inner;
         let serial = group_norm_row::Variant::Serial;
         let variant = match row_form(lowering.profile, cols, iterations(serial, channels, inner)) {
@@ -83,9 +82,11 @@ fn iterations(variant: group_norm_row::Variant, channels: u32, inner: u32) -> u6
     let lanes = variant.lanes();
     let span = span(inner, lanes);
     let cols = u64::from(channels) * u64::from(inner);
-    let last = u64::from(channels.div_ceil(lanes / span)) * (1 + u64::from(inner.div_ceil(span)));
+    let last = looped(u64::from(channels.div_ceil(lanes / span)), looped(u64::from(inner.div_ceil(span)), 0));
     let own = cols.div_ceil(u64::from(lanes));
-    2 * (own + own.div_ceil(u64::from(variant.block()))) + last
+    // The ends of the loops over a block's elements are a third kind of step.
+    let along = looped(own.div_ceil(u64::from(variant.block())), 1) + own;
+    2 * along + last
 }
 
 #[cfg(test)]
@@ -120,7 +121,9 @@ mod tests {
         {
             assert_eq!(span(inner, lanes), expected, "{inner} elements, {lanes} lanes");
         }
-        assert_eq!(iterations(group_norm_row::Variant::Serial, 4, 100), 2 * (400 + 4) + 4 * 101);
-        assert_eq!(iterations(group_norm_row::Variant::Tree, 70_000, 1), 2 * (547 + 5) + 547 * 2);
+        let serial = iterations(group_norm_row::Variant::Serial, 4, 100);
+        assert_eq!(serial, 2 * (400 + 2 * 4 + 1) + (4 * 102 + 1));
+        let tree = iterations(group_norm_row::Variant::Tree, 70_000, 1);
+        assert_eq!(tree, 2 * (547 + 2 * 5 + 1) + (547 * 3 + 1));
     }
 }

@@ -28,8 +28,8 @@ impl OpRules for LayerNorm {
         if input.rank() == 0 {
             return Err(Mismatch::new("input rank", "at least 1", input));
         }
-        expect::shape("weight", weight, &[input.last()])?;
-        expect::shape("bias", bias, &[input.last()])?;
+        expect::numbers("weight", weight, &[input.last()])?;
+        expect::numbers("bias", bias, &[input.last()])?;
         Ok(input.clone())
     }
 

@@ -6,7 +6,7 @@ use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::planes::Planes;
-use crate::select::{PlaneForm, plane_form};
+use crate::select::{PlaneForm, looped, plane_form};
 use crate::tensor::TensorDesc;
 
 /// `x / (k + alpha / size * s)^beta`, where `s` is the sum of the squares of `size` neighbouring channels at the same
@@ -56,7 +56,7 @@ impl OpRules for LocalResponseNorm {
             };
             let window = self.size.min(planes.channels as usize) as u64;
             let steps = u64::from(variant.steps().min(planes.inner));
-            lowering.check_iterations(steps * (1 + window))?;
+            lowering.check_iterations(looped(steps, looped(window, 0)))?;
             let runs = planes.runs(variant.threads(), variant.lanes(), variant.steps());
             let Planes { planes, channels, inner } = planes;
             // A window that reaches beyond every channel is as good as one that reaches all.

@@ -87,7 +87,8 @@ impl Pool2d {
         expect::dtype("input", input, DType::F32)?;
         expect::rank("input", input, 4)?;
         let PoolOptions { kernel, stride, padding, dilation, .. } = self.options;
-        let axes = Axis::pair(kernel, stride, padding, dilation, [input.shape[2], input.shape[3]])?;
+        let resolve = if self.options.ceil_mode { Axis::pair_ceil } else { Axis::pair };
+        let axes = resolve(kernel, stride, padding, dilation, [input.shape[2], input.shape[3]])?;
         for (name, axis) in ["height", "width"].into_iter().zip(&axes) {
             let (most, got) = (axis.span() / 2, axis.before.max(axis.after));
             if matches!(padding, Padding::Sides(_)) && got > most {
@@ -152,7 +153,7 @@ impl Pool2d {
         [height, width]: &[Axis; 2],
         [in_h, in_w, out_h, out_w]: [u32; 4],
     ) -> Result<()> {
-        lowering.check_iterations(height.kernel as u64)?;
+        lowering.check_iterations(select::looped(height.kernel as u64, 0))?;
         let row_groups = out_w.div_ceil(variant.outputs());
         let params = pool2d_row::Params {
             count: block.elements / out_w * row_groups,
@@ -250,7 +251,7 @@ impl Pool2d {
 
 /// The loop iterations of an invocation that walks over a window.
 pub(super) fn window_iterations(height: usize, width: usize) -> u64 {
-    height as u64 * (width as u64 + 1)
+    select::looped(height as u64, select::looped(width as u64, 0))
 }
 
 #[cfg(test)]
@@ -278,6 +279,8 @@ mod tests {
             (resnet, &[2, 64, 112, 111], [56, 56]),
             (inception, &[1, 3, 112, 7], [56, 3]),
             (PoolOptions { ceil_mode: true, ..plain }, &[1, 3, 7, 5], [4, 3]),
+            // As PyTorch has it, a window that is larger than the image by less than a stride is one.
+            (inception, &[1, 3, 2, 3], [1, 1]),
             (same, &[1, 3, 7, 427], [4, 214]),
             // ceil(5 / 3) = 2 windows; with a window shorter than the stride nothing is left over either.
             (PoolOptions { stride: [3, 3], ceil_mode: true, ..same }, &[1, 1, 5, 7], [2, 3]),
@@ -304,6 +307,11 @@ mod tests {
         assert_eq!(
             infer(Pooling::Average(AveragePadding::Include), dilated, &[1, 1, 7, 7]).map(|desc| desc.shape),
             Err("dilation height of an average: expected 1, got 2".into())
+        );
+        let ceil = PoolOptions { stride: [2, 2], ceil_mode: true, ..PoolOptions::new([4, 4]) };
+        assert_eq!(
+            max(ceil, &[1, 1, 3, 2]),
+            Err("kernel width: expected at most the input's 2, and 1 more in ceil_mode, got 4".into())
         );
         assert_eq!(max(plain, &[3, 7, 7]), Err("input rank: expected 4, got f32[3, 7, 7]".into()));
         assert_eq!(

@@ -5,7 +5,7 @@ use kiln_kernels::reduce_row;
 use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
-use crate::select::{RowForm, row_form};
+use crate::select::{RowForm, looped, row_form};
 use crate::tensor::{DType, TensorDesc};
 use crate::views::{View, halves};
 
@@ -107,13 +107,13 @@ impl OpRules for Reduce {
                 input: if by_rows { lowering.rowwise(0, &block)? } else { lowering.whole(0)? },
                 output: block.output,
             };
-            // Each element takes one iteration, and one for each dimension of its address.
-            let steps = u64::from(reduced.rank() + 1);
-            let variant = match row_form(lowering.profile, cols, steps * u64::from(cols)) {
+            // For each element, a loop over the dimensions of its address.
+            let address = looped(u64::from(reduced.rank()), 0);
+            let variant = match row_form(lowering.profile, cols, looped(u64::from(cols), address)) {
                 RowForm::Serial => reduce_row::Variant::Serial,
                 RowForm::Tree => reduce_row::Variant::Tree,
             };
-            lowering.check_iterations(steps * u64::from(cols.div_ceil(variant.lanes())))?;
+            lowering.check_iterations(looped(u64::from(cols.div_ceil(variant.lanes())), address))?;
             let groups = u64::from(block.elements.div_ceil(variant.threads() / variant.lanes()));
             let overrides = reduce_row::Overrides { op };
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;

@@ -45,7 +45,7 @@ impl OpRules for Softmax {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let desc = lowering.output.desc;
         let cols = desc.shape[self.dim] as u32;
-        let inner = desc.shape[self.dim + 1..].iter().product::<usize>() as u32;
+        let inner = desc.elements_behind(self.dim + 1) as u32;
         let masked = lowering.inputs.len() == 2;
         let variant = match row_form(lowering.profile, cols, PASSES * u64::from(cols)) {
             RowForm::Serial => softmax_row::Variant::Serial,

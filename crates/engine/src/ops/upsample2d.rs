@@ -43,6 +43,8 @@ struct Positions {
 impl Positions {
     /// `None` where the integers would exceed 31 bits.
     fn new(input: usize, output: usize, align_corners: bool) -> Option<Self> {
+        // With such extents all that follows fits into 64.
+        i32::try_from(input.max(output)).ok()?;
         let (step, offset, below) = match align_corners {
             true if output == 1 => (0, 0, 1),
             true => {
@@ -52,17 +54,16 @@ impl Positions {
             false => {
                 // ((2 place + 1) in - out) / (2 out)
                 let common = gcd(input, output);
-                let (input, output) = ((input / common) as i64, (output / common) as i64);
-                (usize::try_from(2 * input).ok()?, input - output, usize::try_from(2 * output).ok()?)
+                let (input, output) = (input / common, output / common);
+                (2 * input, input as i64 - output as i64, 2 * output)
             }
         };
-        let last = step.checked_mul(output - 1)?.checked_add(usize::try_from(offset.abs()).ok()?)?;
-        i32::try_from(last).ok()?;
-        i32::try_from(below).ok()?;
+        let last = (step * (output - 1)) as u64 + offset.unsigned_abs();
+        i32::try_from(last.max(step as u64).max(below as u64)).ok()?;
         Some(Self {
-            step: u32::try_from(step).ok()?,
-            offset: i32::try_from(offset).ok()?,
-            below: u32::try_from(below).ok()?,
+            step: step as u32,
+            offset: offset as i32,
+            below: below as u32,
             reach: u32::from(input != output),
         })
     }
