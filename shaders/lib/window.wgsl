@@ -1,9 +1,10 @@
 //! window
 //!
 //! Where windows lie: every rule by which convolution, transposed convolution, pooling, padding and resizing go from a
-//! position of the output to one of the input, along one axis. A tap is the position in the window; before is the padding in front of
-//! the input. Positions are signed, since windows reach into the padding: the caller asks window_inside, and reads at
-//! window_clamp where it must have an address all the same. The host keeps all products within i32.
+//! position of the output to one of the input, along one axis. A tap is the position in the window; before is the
+//! padding in front of the input. Positions are signed, since windows reach into the padding: the caller asks
+//! window_inside, and reads at window_clamp where it must have an address all the same. The host keeps all products
+//! within i32.
 
 // The input position that meets a tap: output * stride + tap * dilation - before. May lie outside of the input.
 fn window_input(output: u32, tap: u32, stride: u32, dilation: u32, before: u32) -> i32 {

@@ -44,6 +44,21 @@ pub(crate) struct Runs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lower::{Bound, Storage};
+
+    #[test]
+    fn a_block_has_the_planes_of_its_images() {
+        let output = Bound { storage: Storage(0), offset: 0, bytes: 0 };
+        for (shape, rows, expected) in [
+            (&[5, 3, 4, 10][..], 2..4, Planes { planes: 6, channels: 3, inner: 40 }),
+            (&[5, 3], 0..5, Planes { planes: 15, channels: 3, inner: 1 }),
+            (&[5], 1..3, Planes { planes: 2, channels: 1, inner: 1 }),
+        ] {
+            let desc = TensorDesc::f32(shape);
+            let elements = (rows.len() * desc.row_elements()) as u32;
+            assert_eq!(Planes::of(&desc, &Block { rows, elements, output }), expected, "{desc}");
+        }
+    }
 
     #[test]
     fn runs_cover_every_plane() {

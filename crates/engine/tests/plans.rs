@@ -53,6 +53,23 @@ fn encoder_layer() -> Result<Graph, EngineError> {
     Ok(g.finish())
 }
 
+/// Weights are cut into smaller pieces than the device could bind, but never through a row.
+#[test]
+fn a_weight_of_long_rows_is_cut_between_them() -> Result<(), EngineError> {
+    let mut g = GraphBuilder::new("long rows");
+    let table = g.constant("table", &[3, 20 << 20]);
+    let ids = g.input("ids", &[2], DType::U32);
+    let y = g.embedding(table, ids)?;
+    let y = g.slice(y, 1, 0, 5)?;
+    g.output("y", y);
+    let limits = Limits { max_binding: 100 << 20, ..Limits::default() };
+    let device = profile(DeviceKind::Discrete, limits);
+    let plan = Plan::build(&compile(&g.finish(), &device)?.main, &device, Constants::Resident)?;
+    let is_constant = |kind: &SlotKind| matches!(kind, SlotKind::Constant { rows, .. } if rows.len() == 1);
+    assert_eq!(plan.slots.iter().filter(|slot| is_constant(&slot.kind)).count(), 3, "{plan}");
+    Ok(())
+}
+
 fn both_plans(graph: &Graph, profile: &DeviceProfile) -> Result<String, EngineError> {
     let hoisted = compile(graph, profile)?;
     let prepare = Plan::build(&hoisted.prepare, profile, Constants::Streamed)?;

@@ -64,7 +64,7 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool) -> Result<(), Error> 
 
     let (image, picture) = (Path::new(IMAGE), workspace.scratch("demo")?.join("edges.png"));
     let picture = picture.strip_prefix(&workspace.root).unwrap_or(&picture);
-    heading(&format!("Edges of {} (some fifteen seconds in software)", image.display()));
+    heading(&format!("Edges of {} (a few seconds in software)", image.display()));
     println!("\n$ kiln edges {} -o {}", image.display(), picture.display());
     let drawn = Instant::now();
     Command::new(&kiln).arg("edges").arg(image).arg("-o").arg(picture).dir(&workspace.root).run()?;

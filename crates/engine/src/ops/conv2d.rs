@@ -296,5 +296,8 @@ mod tests {
         assert!(!is_linear(plain, [7, 5]));
         assert!(!is_linear(ConvOptions { padding: Padding::all(1), ..plain }, [7, 6]));
         assert!(!is_linear(ConvOptions { dilation: [2, 1], ..plain }, [4, 6]));
+        let (image, weight) = (TensorDesc::f32([2, 5, 1, 1]), TensorDesc::f32([10, 1, 1, 1]));
+        let grouped = Conv2d::new(ConvOptions { groups: 5, ..plain }).geometry(&image, &weight);
+        assert!(grouped.is_ok_and(|geometry| !geometry.is_linear()));
     }
 }

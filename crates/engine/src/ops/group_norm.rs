@@ -74,7 +74,7 @@ impl OpRules for GroupNorm {
 
 /// How many lanes stand beside each other in one channel of the kernel's last step: a power of two, as `lanes` is.
 fn span(inner: u32, lanes: u32) -> u32 {
-    inner.min(lanes).next_power_of_two().min(lanes)
+    inner.min(lanes).next_power_of_two()
 }
 
 /// Loop iterations of one invocation: twice along the row, in blocks, then channel by channel.

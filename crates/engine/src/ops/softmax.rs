@@ -9,8 +9,8 @@ use crate::select::{RowForm, row_form};
 use crate::tensor::{DType, TensorDesc};
 use crate::views::{View, broadcast, broadcast_strides, halves};
 
-/// `softmax(input + mask)` over one dimension, or the logarithm of that: `torch.softmax`. The mask is an optional second input that
-/// broadcasts to the first.
+/// `softmax(input + mask)` over one dimension, or the logarithm of that: `torch.softmax` and `torch.log_softmax`. The
+/// mask is an optional second input that broadcasts to the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Softmax {
     /// The dimension whose sum becomes 1.

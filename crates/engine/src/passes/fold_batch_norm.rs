@@ -132,6 +132,21 @@ mod tests {
         Ok(())
     }
 
+    /// Folding would compute the new weight anew in every run.
+    #[test]
+    fn weights_that_may_change_stay() -> Result<()> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[2, 3, 5, 5], DType::F32);
+        let filter = g.variable("filter", &[4, 3, 3, 3], DType::F32);
+        let y = g.conv2d(x, filter, None, ConvOptions::default())?;
+        let [mean, variance] = ["mean", "variance"].map(|name| g.constant(name, &[4]));
+        let y = g.batch_norm(y, mean, variance, None, None, 1e-5)?;
+        g.output("y", y);
+        let graph = g.finish();
+        assert_eq!(fold_batch_norm(&graph)?, graph);
+        Ok(())
+    }
+
     #[test]
     fn a_convolution_that_is_read_elsewhere_stays() -> Result<()> {
         let mut g = GraphBuilder::new("g");

@@ -101,6 +101,7 @@ fn absorb(graph: &Graph, fused: &(Op, Vec<Value>), value: Value, node: &Node) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::ConvOptions;
     use crate::{DType, GraphBuilder};
 
     fn names(graph: &Graph) -> Vec<String> {
@@ -151,6 +152,51 @@ mod tests {
         g.output("z", z);
         let graph = fuse_epilogue(&g.finish())?;
         assert_eq!(graph.nodes().len(), 2, "{graph}");
+        Ok(())
+    }
+
+    /// As in a residual network: relu(x w + residual) is not relu(x w) + residual.
+    #[test]
+    fn an_activation_of_the_whole_sum_stays_behind_it() -> Result<()> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[5, 3], DType::F32);
+        let weight = g.constant("weight", &[4, 3]);
+        let residual = g.input("residual", &[5, 4], DType::F32);
+        let y = g.linear(x, weight, None)?;
+        let y = g.add(y, residual)?;
+        let y = g.relu(y)?;
+        g.output("y", y);
+        let names = names(&fuse_epilogue(&g.finish())?);
+        assert!(names.len() == 2 && names[0].contains("epilogue: residual"), "{names:?}");
+        assert_eq!(names[1], "Activation(Relu)");
+        Ok(())
+    }
+
+    /// What broadcasts to an image is neither a bias of its channels, were there as many, nor a residual.
+    #[test]
+    fn what_broadcasts_is_added_by_itself() -> Result<()> {
+        for added in [&[4][..], &[1], &[1, 4, 1, 1], &[2, 1, 1, 1], &[4, 1, 1], &[1, 1, 4, 4]] {
+            let mut g = GraphBuilder::new("g");
+            let x = g.input("x", &[2, 3, 4, 4], DType::F32);
+            let added = g.input("added", added, DType::F32);
+            let weight = g.constant("weight", &[4, 3, 1, 1]);
+            let y = g.conv2d(x, weight, None, ConvOptions::default())?;
+            let y = g.add(y, added)?;
+            g.output("y", y);
+            let graph = g.finish();
+            assert_eq!(fuse_epilogue(&graph)?, graph);
+        }
+        for added in [&[1, 4][..], &[5, 1], &[1]] {
+            let mut g = GraphBuilder::new("g");
+            let x = g.input("x", &[5, 3], DType::F32);
+            let added = g.input("added", added, DType::F32);
+            let weight = g.constant("weight", &[4, 3]);
+            let y = g.linear(x, weight, None)?;
+            let y = g.add(added, y)?;
+            g.output("y", y);
+            let graph = g.finish();
+            assert_eq!(fuse_epilogue(&graph)?, graph);
+        }
         Ok(())
     }
 
