@@ -1,8 +1,8 @@
 //! Plans for made-up devices: snapshots that hold them still, and properties over many graphs. No device is needed.
 
-use kiln_engine::ops::Activation;
+use kiln_engine::ops::{Activation, AveragePadding, ConvOptions, LocalResponseNorm, PoolOptions};
 use kiln_engine::plan::{Constants, SlotKind};
-use kiln_engine::{Attention, DType, EngineError, Graph, GraphBuilder, Plan, Scalar, compile};
+use kiln_engine::{Attention, DType, EngineError, Graph, GraphBuilder, Plan, Scalar, Value, compile};
 use kiln_gpu::{DeviceKind, DeviceProfile, Limits};
 use proptest::prelude::*;
 
@@ -51,6 +51,45 @@ fn encoder_layer() -> Result<Graph, EngineError> {
     let y = g.l2_normalize(y, 1e-12)?;
     g.output("embedding", y);
     Ok(g.finish())
+}
+
+/// What a software driver would cut short without a word is an error; a GPU takes it.
+#[test]
+fn loops_too_long_for_a_software_adapter_are_refused() -> Result<(), EngineError> {
+    let column = |height| PoolOptions { stride: [1, 2], ..PoolOptions::new([height, 1]) };
+    let table: [(&str, &[usize], &dyn Fn(&mut GraphBuilder, Value) -> Result<Value, EngineError>); 9] = [
+        ("pool2d", &[1, 1, 30_000, 3], &|g, x| g.max_pool2d(x, column(30_000))),
+        ("pool2d", &[1, 1, 30_000, 3], &|g, x| g.avg_pool2d(x, column(30_000), AveragePadding::Include)),
+        ("pool2d", &[1, 1, 70_000, 3], &|g, x| g.max_pool2d(x, PoolOptions::new([70_000, 1]))),
+        ("adaptive_pool2d", &[1, 1, 1, 150_000], &|g, x| g.adaptive_avg_pool2d(x, [1, 2])),
+        ("local_response_norm", &[1, 3000, 40], &|g, x| {
+            g.local_response_norm(x, LocalResponseNorm::new(3000))
+        }),
+        ("group_norm", &[1, 3_000_000], &|g, x| g.group_norm(x, 1, None, None, 1e-5)),
+        ("softmax", &[1, 3_000_000], &|g, x| g.log_softmax(x, 1)),
+        ("reduce", &[1, 4_000_000], &|g, x| g.sum(x, &[1], false)),
+        ("conv2d", &[1, 2, 300, 300], &|g, x| {
+            let weight = g.constant("weight", &[2, 1, 300, 300]);
+            g.conv2d(x, weight, None, ConvOptions { groups: 2, ..Default::default() })
+        }),
+    ];
+    for (op, shape, build) in table {
+        let mut g = GraphBuilder::new("long");
+        let x = g.input("x", shape, DType::F32);
+        let y = build(&mut g, x)?;
+        g.output("y", y);
+        let graph = g.finish();
+        let plan = |kind| {
+            let device = profile(kind, Limits::default());
+            Plan::build(&compile(&graph, &device)?.main, &device, Constants::Resident)
+        };
+        plan(DeviceKind::Discrete)?;
+        let error = plan(DeviceKind::Cpu).expect_err(op).to_string();
+        let expected =
+            format!("{op} \"long\": loop iterations on a software adapter: expected at most 60000, got ");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    Ok(())
 }
 
 /// Weights are cut into smaller pieces than the device could bind, but never through a row.

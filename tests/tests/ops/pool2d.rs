@@ -75,7 +75,7 @@ type Row = ([usize; 4], [usize; 2], [usize; 2], Padding<2>, [usize; 2], bool);
 
 const VALID: Padding<2> = Padding::Valid;
 
-const TABLE: [Row; 26] = [
+const TABLE: [Row; 27] = [
     ([1, 1, 1, 1], [1, 1], [1, 1], VALID, [1, 1], false),
     ([2, 3, 14, 16], [2, 2], [2, 2], VALID, [1, 1], false),
     ([1, 2, 15, 17], [2, 2], [2, 2], VALID, [1, 1], false),
@@ -92,6 +92,7 @@ const TABLE: [Row; 26] = [
     ([1, 2, 13, 11], [4, 5], [1, 3], Padding::Sides([[2, 0], [1, 2]]), [1, 1], false),
     ([1, 2, 6, 41], [2, 13], [2, 1], Padding::axes([0, 6]), [1, 1], false),
     ([1, 2, 6, 61], [2, 29], [2, 1], Padding::axes([0, 14]), [1, 1], false),
+    ([1, 2, 6, 61], [2, 30], [2, 1], Padding::axes([0, 15]), [1, 1], false),
     ([1, 2, 3, 70], [1, 40], [1, 1], VALID, [1, 1], false),
     ([1, 2, 9, 10], [2, 1], [3, 4], VALID, [1, 1], true),
     ([2, 1, 4, 5], [2, 2], [3, 3], Padding::all(1), [1, 1], true),

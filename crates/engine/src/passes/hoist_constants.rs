@@ -90,6 +90,8 @@ fn expressions(graph: &Graph, constant: &[bool]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::{DType, GraphBuilder};
 
@@ -116,6 +118,30 @@ mod tests {
         assert_eq!(prepare.nodes().len(), 1);
         assert_eq!(main.nodes().len(), 4, "{main}");
         assert!(!main.to_string().contains("constant \"a\""), "originals no longer used are gone:\n{main}");
+        Ok(())
+    }
+
+    /// The plans of a session share what has one name: whatever makes a difference must be in it.
+    #[test]
+    fn what_differs_is_named_differently() -> Result<()> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[2, 8], DType::F32);
+        let a = g.constant("a", &[1]);
+        let long = |last: f32| [&[0.5; 8][..], &[last]].concat();
+        let numbers = [vec![1.0], vec![-0.0], vec![0.0], long(1.0), long(2.0)];
+        for (index, numbers) in numbers.iter().enumerate() {
+            let literal = g.literal(&[numbers.len()], numbers)?;
+            let sum = g.add(a, literal)?;
+            let sum = g.slice(sum, 0, 0, 1)?;
+            let made = [g.leaky_relu(sum, 0.1)?, g.leaky_relu(sum, 0.2)?, g.exp(sum)?];
+            for (function, made) in made.into_iter().enumerate() {
+                let y = g.mul(x, made)?;
+                g.output(&format!("{index} {function}"), y);
+            }
+        }
+        let Hoisted { prepare, .. } = hoist_constants(&g.finish())?;
+        let names: HashSet<&String> = prepare.outputs().iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 3 * numbers.len(), "{prepare}");
         Ok(())
     }
 }
