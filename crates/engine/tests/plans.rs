@@ -57,7 +57,8 @@ fn encoder_layer() -> Result<Graph, EngineError> {
 #[test]
 fn loops_too_long_for_a_software_adapter_are_refused() -> Result<(), EngineError> {
     let column = |height| PoolOptions { stride: [1, 2], ..PoolOptions::new([height, 1]) };
-    let table: [(&str, &[usize], &dyn Fn(&mut GraphBuilder, Value) -> Result<Value, EngineError>); 9] = [
+    type Build<'a> = &'a dyn Fn(&mut GraphBuilder, Value) -> Result<Value, EngineError>;
+    let table: [(&str, &[usize], Build<'_>); 9] = [
         ("pool2d", &[1, 1, 30_000, 3], &|g, x| g.max_pool2d(x, column(30_000))),
         ("pool2d", &[1, 1, 30_000, 3], &|g, x| g.avg_pool2d(x, column(30_000), AveragePadding::Include)),
         ("pool2d", &[1, 1, 70_000, 3], &|g, x| g.max_pool2d(x, PoolOptions::new([70_000, 1]))),
