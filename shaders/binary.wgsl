@@ -2,7 +2,8 @@
 //!
 //! output[i] = op(lhs[i], rhs[i]), each side broadcast by strides of 0
 //!
-//! OP: 0 add, 1 sub, 2 mul, 3 div, 4 maximum, 5 minimum (NaN wins, as in PyTorch).
+//! OP: 0 add, 1 sub, 2 mul, 3 div, 4 maximum, 5 minimum (NaN wins, as in PyTorch),
+//! 6 greater, 7 equal (1 or 0).
 //! The output is contiguous; up to eight dimensions, the fastest first; strides count elements.
 //! One invocation makes one element, a workgroup THREADS neighbours.
 //!
@@ -36,6 +37,8 @@ fn apply(a: f32, b: f32) -> f32 {
         case 3u: { return a / b; }
         case 4u: { return max_nan(a, b); }
         case 5u: { return min_nan(a, b); }
+        case 6u: { return select(0.0, 1.0, a > b); }
+        case 7u: { return select(0.0, 1.0, a == b); }
         default: { return a + b; }
     }
 }

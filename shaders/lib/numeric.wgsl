@@ -16,3 +16,9 @@ fn max_nan(a: f32, b: f32) -> f32 {
 fn min_nan(a: f32, b: f32) -> f32 {
     return select(select(a, b, b < a || is_nan(b)), a, is_nan(a));
 }
+
+// Whether x takes the place of a maximum before it, as pooling looks for them: the first of equals stays, and so does no
+// number before a NaN, of which the last one wins.
+fn replaces(x: f32, best: f32) -> bool {
+    return is_nan(x) || (x > best && !is_nan(best));
+}

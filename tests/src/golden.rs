@@ -130,6 +130,19 @@ pub fn test_data(name: &str) -> Option<PathBuf> {
     found.map_err(|reason| report::skip(&reason)).ok()
 }
 
+/// The folder of Fashion-MNIST's four files: `fashion-mnist` in `KILN_TEST_DATA`, or where Debian's package
+/// `dataset-fashion-mnist` puts them. `None`, and the test is reported as skipped, where it is in neither place.
+#[track_caller]
+pub fn fashion_mnist() -> Option<PathBuf> {
+    const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
+    let given = find(std::env::var_os("KILN_TEST_DATA").map(PathBuf::from).as_deref(), "fashion-mnist");
+    let found = given.or_else(|reason| match Path::new(DEBIAN) {
+        debian if debian.is_dir() => Ok(debian.to_owned()),
+        _ => Err(format!("{reason}, or {DEBIAN}")),
+    });
+    found.map_err(|reason| report::skip(&reason)).ok()
+}
+
 fn find(folder: Option<&Path>, name: &str) -> Result<PathBuf, String> {
     let folder = folder.ok_or_else(|| format!("needs {name} in KILN_TEST_DATA, which is not set"))?;
     let path = folder.join(name);

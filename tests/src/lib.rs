@@ -5,7 +5,7 @@
 //! - [`data`]: seeded numbers, the same in Rust and in NumPy.
 //! - [`compare`] and [`tolerance`]: element by element against `f64`, with bounds that are derived.
 //! - [`guard`] and [`kernel`]: one kernel alone, its bindings longer than its tensors, alarms on both ends.
-//! - [`graph`]: one op alone, through the engine.
+//! - [`graph`]: one op alone, through the engine; [`gradient`]: its derivatives.
 //! - [`sweep`]: the sizes where kernels go wrong.
 //! - [`golden`]: files that another program made, in the repository and outside.
 //!
@@ -20,6 +20,7 @@ pub mod compare;
 pub mod data;
 pub mod device;
 pub mod golden;
+pub mod gradient;
 pub mod graph;
 pub mod guard;
 pub mod kernel;

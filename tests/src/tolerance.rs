@@ -36,6 +36,11 @@ pub const BATCH_NORM: Tolerance = epsilons(4.0);
 /// The same, where mean and variance are computed: the mean is corrected and exact to a rounding, and half the error of
 /// the sum of squares comes on top, which in rows of some thousand elements is an epsilon or two.
 pub const GROUP_NORM: Tolerance = epsilons(6.0);
+/// Means and variances in two passes, relative to an element of the channel, which may be some deviations away.
+pub const CHANNEL_MOMENTS: Tolerance = epsilons(8.0);
+/// Three products each with an inverse square root (2 ULP, and half of the rounding of its argument), two differences, and
+/// the product with the scale.
+pub const BATCH_NORM_GRAD: Tolerance = epsilons(9.0);
 /// Each part is among the terms, by its own factor.
 pub const LOCAL_RESPONSE_NORM: Tolerance = epsilons(1.0);
 /// Two shares, each a quotient (2.5 ULP), then products and sums of four terms: 7.
@@ -46,6 +51,8 @@ pub const SOFTMAX: Tolerance = epsilons(2.0);
 pub const LOG_SOFTMAX: Tolerance = epsilons(4.0);
 /// A softmax between two products.
 pub const ATTENTION: Tolerance = epsilons(2.0);
+/// The same weights, from a logarithm, with both of a row's sums among the terms.
+pub const ATTENTION_GRAD: Tolerance = epsilons(2.0);
 /// Half the error of a sum of squares, a root and a division.
 pub const L2_NORMALIZE: Tolerance = epsilons(4.0);
 
@@ -99,6 +106,49 @@ pub fn unary(function: Unary, x: f64) -> f64 {
         // The straight part: beta x, the sum, the quotient; then the bend.
         Unary::Softplus { beta, .. } => ulps(3.5) + bend(beta * x) / beta.abs(),
         Unary::LogSigmoid => ulps(0.5) + bend(x),
+        // A quotient and two products, or a difference.
+        Unary::SmoothL1 { .. } => ulps(3.5),
+    }
+}
+
+/// The bound of a function's derivative at `x`, where the kernel reads the function's result, if it does, rounded to
+/// `f32`, and the derivative is multiplied with another number.
+pub fn unary_grad(function: Unary, x: f64) -> f64 {
+    let (y, slope) = (function.apply(x), function.derivative(x).abs());
+    let ulps = |n: f64| (n + 0.5) * EPSILON * slope + f64::from(f32::MIN_POSITIVE);
+    // WGSL's exp, with half an epsilon of its argument where that is rounded.
+    let exp = |z: f64| 3.0 + 2.5 * z.abs();
+    // x * sigmoid(z) has the derivative sigmoid(z) + x * bell(z) * z', each part with the errors of an exponential, and
+    // with `rounded` epsilons of z.
+    let swish = |z: f64, factor: f64, rounded: f64| {
+        let (left, right) = (Unary::Sigmoid.apply(z), Unary::Sigmoid.apply(-z));
+        let error = exp(z) + rounded * z.abs() + 4.0;
+        EPSILON * (left * (4.0 + right * error) + (x * factor * left * right).abs() * (error + 6.0))
+    };
+    match function {
+        Unary::Neg | Unary::Abs | Unary::Relu | Unary::LeakyRelu { .. } => ulps(0.5),
+        Unary::Hardtanh { .. } | Unary::Softshrink { .. } => ulps(0.0),
+        // y (1 - y) of a rounded y.
+        Unary::Sigmoid => ulps(1.0) + 0.5 * EPSILON * y,
+        // (1 - y) (1 + y).
+        Unary::Tanh => ulps(2.0) + EPSILON * y * y,
+        Unary::Exp => ulps(1.0),
+        Unary::Log | Unary::SmoothL1 { .. } => ulps(2.5),
+        Unary::Sqrt => ulps(3.5),
+        Unary::Rsqrt => ulps(4.0),
+        // The rational tail is within 0.75e-7, and it and x phi(x) share an exponential of x^2 / 2.
+        Unary::Gelu => {
+            let density = (-0.5 * x * x).exp() * 0.4;
+            ulps(2.0) + 1e-7 + EPSILON * (1.0 + exp(x * x) + 8.0) * density * (1.0 + x.abs())
+        }
+        Unary::GeluTanh => {
+            let z = 1.5957691216057308 * x * (1.0 + 0.044715 * x * x);
+            ulps(1.0) + swish(z, 1.5957691216057308 * (1.0 + 0.134145 * x * x), 3.0)
+        }
+        Unary::Silu => ulps(1.0) + swish(x, 1.0, 0.0),
+        Unary::Elu { .. } => ulps(exp(x) + 1.0),
+        Unary::Softplus { beta, .. } => ulps(exp(beta * x) + 3.5),
+        Unary::LogSigmoid => ulps(exp(x) + 3.5),
     }
 }
 

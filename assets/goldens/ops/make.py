@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 import conv
+import gradients
 import norm
 import pool
 import resample
@@ -281,6 +282,7 @@ def main():
     norm.make(case, random, values)
     pool.make(case, random, values)
     resample.make(case, random, values)
+    gradients.make(case, random, values)
     meta = {
         "made_by": "make.py",
         "python": platform.python_version(),

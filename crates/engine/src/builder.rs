@@ -3,7 +3,9 @@
 mod activation;
 mod conv;
 mod conv_transpose;
+mod loss;
 mod norm;
+mod optimize;
 mod pool;
 mod resample;
 
@@ -11,12 +13,16 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use crate::error::{EngineError, Mismatch, Result};
-use crate::graph::{Graph, Origin, Value};
+use crate::graph::{Graph, Origin, Update, Value};
 use crate::ops::{
-    Attention, Binary, Concat, Embedding, IndexSelect, Matmul, Op, Permute, Reduce, Reduction, Reshape,
-    RhsLayout, SegmentMean, Slice, Unary,
+    Attention, Binary, Concat, Embedding, Expand, IndexAdd, IndexRows, IndexSelect, Matmul, Op, Permute,
+    Reduce, Reduction, Reshape, RhsLayout, SegmentMean, Slice, Unary,
 };
 use crate::tensor::{DType, TensorDesc};
+use crate::updates::{Assign, Rule};
+
+pub use loss::{CrossEntropyOptions, LossReduction, MultiMarginOptions};
+pub use norm::BatchNormTraining;
 
 /// Builds a [`Graph`].
 ///
@@ -112,23 +118,35 @@ impl GraphBuilder {
         self.named_value(TensorDesc::new(shape, dtype), Origin::Variable(name.to_owned()))
     }
 
-    /// Gives a variable a new value, after everything in the graph has been computed from the old one.
+    /// Gives a variable a new value, after everything in the graph has been computed from the old one ([`Assign`]).
     ///
     /// # Errors
     /// [`EngineError::Op`] where the descriptions differ or `variable` is none.
     pub fn assign(&mut self, variable: Value, value: Value) -> Result<()> {
-        let (declared, given) = (self.desc(variable), self.desc(value));
-        let mismatch = if !matches!(self.graph.values()[variable.index()].origin, Origin::Variable(_)) {
-            Some(Mismatch::new("target", "a variable", declared))
-        } else if declared != given {
-            Some(Mismatch::new("value", declared, given))
-        } else {
-            None
+        self.update(Assign, &[variable], &[value])
+    }
+
+    /// Changes variables by a rule, after everything in the graph has been computed from their old values. A variable
+    /// is changed by one rule at most, which [`Graph::check`] sees to.
+    ///
+    /// # Errors
+    /// [`EngineError::Op`] where the rule does not fit the variables and inputs, or a variable is none.
+    pub fn update(&mut self, rule: impl Into<Rule>, variables: &[Value], inputs: &[Value]) -> Result<()> {
+        let update = Update {
+            rule: rule.into(),
+            variables: variables.to_vec(),
+            inputs: inputs.to_vec(),
+            path: self.path.clone(),
+        };
+        let is_none = |value: &&Value| !matches!(self.graph.origin(**value), Origin::Variable(_));
+        let mismatch = match variables.iter().find(is_none) {
+            Some(&other) => Some(Mismatch::new("target", "a variable", self.desc(other))),
+            None => self.graph.check_update(&update).err(),
         };
         if let Some(mismatch) = mismatch {
-            return Err(mismatch.at("assign", &self.path));
+            return Err(mismatch.at(update.rule.name(), &self.path));
         }
-        self.graph.assigns.push((variable, value));
+        self.graph.updates.push(update);
         Ok(())
     }
 
@@ -143,6 +161,24 @@ impl GraphBuilder {
     /// [`EngineError::Op`] where the op cannot work on such inputs.
     pub fn apply(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Value> {
         self.graph.add_node(op.into(), inputs.to_vec(), self.path.clone())
+    }
+
+    /// What has been built so far.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The present layer path.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Builds at a layer path of its own.
+    pub(crate) fn at<R>(&mut self, path: String, body: impl FnOnce(&mut Self) -> R) -> R {
+        let outer = std::mem::replace(&mut self.path, path);
+        let result = body(self);
+        self.path = outer;
+        result
     }
 
     fn named_value(&mut self, desc: TensorDesc, origin: Origin) -> Value {
@@ -216,6 +252,16 @@ impl GraphBuilder {
         self.apply(Binary::Minimum, &[a, b])
     }
 
+    /// 1 where `a` is greater than `b`, else 0, broadcast ([`Binary::Greater`]).
+    pub fn greater(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Greater, &[a, b])
+    }
+
+    /// 1 where `a` equals `b`, else 0, broadcast ([`Binary::Equal`]).
+    pub fn equal(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.apply(Binary::Equal, &[a, b])
+    }
+
     /// `-x`.
     pub fn neg(&mut self, x: Value) -> Result<Value> {
         self.apply(Unary::Neg, &[x])
@@ -256,6 +302,12 @@ impl GraphBuilder {
         self.apply(IndexSelect { dim }, &[x, index])
     }
 
+    /// Slices added up along `dim` by index, into zeros of `extent` there ([`IndexAdd`]).
+    pub fn index_add(&mut self, x: Value, dim: usize, index: Value, extent: usize) -> Result<Value> {
+        let rows = self.apply(IndexRows { extent }, &[index])?;
+        self.apply(IndexAdd { dim, extent }, &[x, rows])
+    }
+
     /// Attention over packed sequences ([`Attention`]).
     pub fn attention(
         &mut self,
@@ -281,6 +333,11 @@ impl GraphBuilder {
     /// Dimensions in another order ([`Permute`]).
     pub fn permute(&mut self, x: Value, dims: &[usize]) -> Result<Value> {
         self.apply(Permute { dims: dims.to_vec() }, &[x])
+    }
+
+    /// The value repeated to a shape that it broadcasts to ([`Expand`]).
+    pub fn expand(&mut self, x: Value, shape: &[usize]) -> Result<Value> {
+        self.apply(Expand { shape: shape.to_vec() }, &[x])
     }
 
     /// The indices `start..end` of `dim` ([`Slice`]).

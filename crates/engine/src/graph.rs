@@ -6,6 +6,7 @@ use std::fmt;
 use crate::error::{EngineError, Mismatch, Result};
 use crate::ops::Op;
 use crate::tensor::{DType, MAX_RANK, TensorDesc};
+use crate::updates::Rule;
 
 /// Names a value of one graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +62,19 @@ pub struct Node {
     pub path: String,
 }
 
+/// A change of variables, once everything in the graph has been computed: the only side effect that a graph has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Update {
+    /// The rule and its options.
+    pub rule: Rule,
+    /// What it changes, in place; the first one gives it its rows.
+    pub variables: Vec<Value>,
+    /// What it reads besides.
+    pub inputs: Vec<Value>,
+    /// The layer path.
+    pub path: String,
+}
+
 /// A network or a part of one, as plain data: comparable, hashable and printable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Graph {
@@ -68,13 +82,13 @@ pub struct Graph {
     pub(crate) values: Vec<ValueInfo>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) outputs: Vec<(String, Value)>,
-    /// Pairs (variable, new value), applied once everything has been computed.
-    pub(crate) assigns: Vec<(Value, Value)>,
+    /// Carried out in order, once everything has been computed.
+    pub(crate) updates: Vec<Update>,
 }
 
 impl Graph {
     pub(crate) fn empty(name: &str) -> Self {
-        Self { name: name.into(), values: vec![], nodes: vec![], outputs: vec![], assigns: vec![] }
+        Self { name: name.into(), values: vec![], nodes: vec![], outputs: vec![], updates: vec![] }
     }
 
     /// The name given to the builder.
@@ -97,9 +111,9 @@ impl Graph {
         &self.outputs
     }
 
-    /// Pairs (variable, value assigned to it).
-    pub fn assigns(&self) -> &[(Value, Value)] {
-        &self.assigns
+    /// Changes of variables, in order.
+    pub fn updates(&self) -> &[Update] {
+        &self.updates
     }
 
     /// Description of a value.
@@ -147,13 +161,17 @@ impl Graph {
         Ok(output)
     }
 
-    /// How many times each value is read: by nodes, outputs and assignments.
+    /// What must be computed: outputs, and what updates read.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = Value> {
+        let outputs = self.outputs.iter().map(|(_, value)| *value);
+        outputs.chain(self.updates.iter().flat_map(|update| update.inputs.iter().copied()))
+    }
+
+    /// How many times each value is read: by nodes, outputs and updates.
     pub(crate) fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.values.len()];
         let reads = self.nodes.iter().flat_map(|node| &node.inputs);
-        let ends = self.outputs.iter().map(|(_, value)| value);
-        let assigned = self.assigns.iter().map(|(_, value)| value);
-        for value in reads.chain(ends).chain(assigned) {
+        for value in reads.copied().chain(self.ends()) {
             uses[value.index()] += 1;
         }
         uses
@@ -170,6 +188,12 @@ impl Graph {
             constant[node.output.index()] = node.inputs.iter().all(|value| constant[value.index()]);
         }
         constant
+    }
+
+    /// Whether an update's rule can work on its variables and inputs.
+    pub(crate) fn check_update(&self, update: &Update) -> Result<(), Mismatch> {
+        let descs = |values: &[Value]| values.iter().map(|&value| self.desc(value)).collect::<Vec<_>>();
+        update.rule.check(&descs(&update.variables), &descs(&update.inputs))
     }
 
     /// Proves that the graph is well formed: single assignment, order, inferred descriptions, unique names.
@@ -229,20 +253,27 @@ impl Graph {
                 return fail(format!("\"{name}\" is declared twice"));
             }
         }
-        let mut assigned = HashSet::new();
-        for (variable, value) in &self.assigns {
-            let Origin::Variable(name) = &self.values[variable.index()].origin else {
-                return fail(format!("{variable} is assigned to, but is no variable"));
-            };
-            if !assigned.insert(variable) {
-                return fail(format!("variable \"{name}\" is assigned twice"));
+        let mut changed = HashSet::new();
+        for update in &self.updates {
+            let rule = update.rule.name();
+            for variable in &update.variables {
+                let Origin::Variable(name) = &self.values[variable.index()].origin else {
+                    return fail(format!(
+                        "{rule} \"{}\" changes {variable}, which is no variable",
+                        update.path
+                    ));
+                };
+                if !changed.insert(variable) {
+                    return fail(format!("variable \"{name}\" is changed twice"));
+                }
             }
-            if self.desc(*variable) != self.desc(*value) {
-                return fail(format!(
-                    "variable \"{name}\" is {} but {} is assigned",
-                    self.desc(*variable),
-                    self.desc(*value)
-                ));
+            for input in &update.inputs {
+                if !defined.get(input.index()).copied().unwrap_or(false) {
+                    return fail(format!("{rule} \"{}\" reads {input}, which is never made", update.path));
+                }
+            }
+            if let Err(mismatch) = self.check_update(update) {
+                return fail(format!("{rule} \"{}\": {mismatch}", update.path));
             }
         }
         Ok(())
@@ -283,8 +314,10 @@ impl fmt::Display for Graph {
             write!(f, "  {} = {}({})", node.output, node.op, inputs.join(", "))?;
             writeln!(f, " {}  # {}", self.desc(node.output), node.path)?;
         }
-        for (variable, value) in &self.assigns {
-            writeln!(f, "  {variable} := {value}")?;
+        for update in &self.updates {
+            let list = |values: &[Value]| values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+            let (variables, inputs) = (list(&update.variables), list(&update.inputs));
+            writeln!(f, "  {variables} := {}({inputs})  # {}", update.rule, update.path)?;
         }
         for (name, value) in &self.outputs {
             writeln!(f, "  output \"{name}\" = {value}")?;

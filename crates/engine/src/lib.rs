@@ -8,6 +8,7 @@
 //! - [`Plan`] holds kernels, parameters and memory slots, and knows no device.
 //! - [`Session`] owns buffers, loads weights from a [`WeightSource`], and runs plans.
 
+mod autodiff;
 mod builder;
 mod compile;
 mod epilogue;
@@ -15,24 +16,30 @@ mod error;
 mod graph;
 mod lower;
 pub mod ops;
+mod optimizer;
 pub mod passes;
+mod patches;
 pub mod plan;
 mod planes;
 mod select;
 mod session;
+mod spans;
 mod strided_copy;
 mod tensor;
+pub mod updates;
 mod views;
 mod weights;
 mod window;
 
-pub use builder::GraphBuilder;
+pub use builder::{BatchNormTraining, CrossEntropyOptions, GraphBuilder, LossReduction, MultiMarginOptions};
 pub use compile::compile;
 pub use error::{EngineError, Mismatch, Result};
-pub use graph::{Graph, Node, Origin, Value, ValueInfo};
+pub use graph::{Graph, Node, Origin, Update, Value, ValueInfo};
 pub use ops::{Activation, Attention, Op, Scalar};
+pub use optimizer::{AdamOptions, Optimizer, RmsPropOptions, SgdOptions};
 pub use plan::Plan;
 pub use session::{Outputs, PlanId, Session, StepTime};
 pub use tensor::{DType, MAX_RANK, Tensor, TensorDesc};
+pub use updates::{Assign, Rule};
 pub use weights::{NoWeights, WeightError, WeightSource};
 pub use window::{Axis, Padding};

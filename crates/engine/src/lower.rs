@@ -70,12 +70,15 @@ pub(crate) struct Draft {
     pub(crate) workgroups: [u32; 3],
 }
 
-/// The context of [`Op::lower`](crate::Op).
+/// The context of [`Op::lower`](crate::Op) and [`Rule::lower`](crate::Rule).
 pub(crate) struct Lowering<'a> {
     pub(crate) profile: &'a DeviceProfile,
     pub(crate) op: &'static str,
     pub(crate) path: &'a str,
     pub(crate) inputs: Vec<Placed<'a>>,
+    /// What an update changes; an op has none.
+    pub(crate) variables: Vec<Placed<'a>>,
+    /// What an op makes, or the first variable of an update.
     pub(crate) output: Placed<'a>,
     pub(crate) drafts: &'a mut Vec<Draft>,
 }
@@ -90,7 +93,7 @@ impl<'a> Lowering<'a> {
         let output = self.output;
         let alike = |placed: &&Placed<'a>| placed.desc.rows() == output.desc.rows();
         let mut ends: Vec<usize> = std::iter::once(&output)
-            .chain(self.inputs.iter().filter(alike))
+            .chain(self.inputs.iter().chain(&self.variables).filter(alike))
             .flat_map(|placed| placed.pieces.iter().map(|piece| piece.rows.end))
             .collect();
         ends.sort_unstable();
@@ -148,6 +151,38 @@ impl<'a> Lowering<'a> {
     /// The rows of an input that belong to a block, where row `i` of the output needs row `i` of the input.
     pub(crate) fn rowwise(&self, index: usize, block: &Block) -> Result<Bound> {
         self.part(self.input(index), &block.rows)
+    }
+
+    /// The rows of a variable that belong to a block of an update.
+    pub(crate) fn variable(&self, index: usize, block: &Block) -> Result<Bound> {
+        self.part(self.variables[index], &block.rows)
+    }
+
+    /// The stretches of rows that lie in one piece of each of these inputs, which have equally many rows, with what to
+    /// bind of each: for ops that sum over the rows.
+    pub(crate) fn stretches<const N: usize>(
+        &self,
+        inputs: [usize; N],
+    ) -> Result<Vec<(Range<usize>, [Bound; N])>> {
+        let mut ends: Vec<usize> = inputs
+            .iter()
+            .flat_map(|&index| self.input(index).pieces.iter().map(|piece| piece.rows.end))
+            .collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let mut start = 0;
+        let mut stretches = vec![];
+        for end in ends {
+            let rows = start..end;
+            start = end;
+            let mut bounds = vec![];
+            for index in inputs {
+                bounds.push(self.part(self.input(index), &rows)?);
+            }
+            let bounds = <[Bound; N]>::try_from(bounds).expect("each input should have a bound");
+            stretches.push((rows, bounds));
+        }
+        Ok(stretches)
     }
 
     /// Rows of a value, which must lie in one piece and start where the device can bind.

@@ -1,72 +1,124 @@
 //! The closed set of ops: one file each, one line each below.
 //!
-//! An op says what it makes of its inputs' descriptions (`infer`) and which kernels make it (`lower`).
+//! An op says what it makes of its inputs' descriptions (`infer`), which kernels make it (`lower`), and how its inputs'
+//! gradients follow from its output's (`backward`).
 
 mod adaptive_pool2d;
+mod adaptive_pool2d_grad;
 mod attention;
+mod attention_grad;
+mod attention_grad_sums;
+mod avg_pool2d_grad;
 mod batch_norm;
+mod batch_norm_grad;
 mod binary;
+mod channel_join;
+mod channel_sum;
 mod concat;
 mod conv2d;
+mod conv2d_weight_grad;
 mod conv_transpose2d;
+mod conv_weight_flip;
+mod cross_entropy;
+mod cross_entropy_grad;
+mod dropout;
 mod embedding;
+mod expand;
 mod group_norm;
+mod guard;
+mod index_add;
+mod index_rows;
 mod index_select;
 mod l2_normalize;
 mod layer_norm;
 mod local_response_norm;
+mod local_response_norm_grad;
 mod matmul;
+mod max_pool2d_grad;
+mod one_hot;
 mod pack_panels;
 mod pad;
+mod pad_grad;
 mod permute;
+mod pick;
 mod pool2d;
 mod prelu;
 mod reduce;
 mod reshape;
 mod segment_mean;
+mod segment_mean_grad;
 mod slice;
 mod softmax;
+mod sum_of_squares;
 mod unary;
+mod unary_grad;
 mod upsample2d;
+mod upsample2d_grad;
 
 use std::fmt;
 
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
-use crate::graph::check_desc;
+use crate::graph::{Value, check_desc};
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
 
 pub use crate::epilogue::Epilogue;
 pub(crate) use adaptive_pool2d::longest_window;
 pub use adaptive_pool2d::{AdaptivePool2d, AdaptivePooling};
+pub use adaptive_pool2d_grad::AdaptivePool2dGrad;
 pub use attention::Attention;
-pub use batch_norm::BatchNorm;
+pub use attention_grad::{AttentionGrad, AttentionInput};
+pub use attention_grad_sums::AttentionGradSums;
+pub use avg_pool2d_grad::AvgPool2dGrad;
+pub use batch_norm::{BatchNorm, Statistics};
+pub use batch_norm_grad::BatchNormGrad;
 pub use binary::Binary;
+pub use channel_join::{ChannelJoin, ChannelResult};
+pub use channel_sum::{ChannelSum, ChannelTerms};
 pub use concat::Concat;
 pub use conv_transpose2d::{
     ConvTranspose2d, ConvTransposeGeometry, ConvTransposeOptions, ConvTransposeWeight, TransposedAxis,
 };
+pub use conv_weight_flip::ConvWeightFlip;
 pub use conv2d::{Conv2d, ConvGeometry, ConvOptions, ConvWeight};
+pub use conv2d_weight_grad::Conv2dWeightGrad;
+pub use cross_entropy::CrossEntropy;
+pub use cross_entropy_grad::CrossEntropyGrad;
+pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub use expand::Expand;
 pub use group_norm::GroupNorm;
+pub use guard::Guard;
+pub use index_add::IndexAdd;
+pub use index_rows::IndexRows;
 pub use index_select::IndexSelect;
 pub use l2_normalize::L2Normalize;
 pub use layer_norm::LayerNorm;
 pub use local_response_norm::LocalResponseNorm;
+pub use local_response_norm_grad::LocalResponseNormGrad;
 pub(crate) use matmul::Geometry as MatmulGeometry;
 pub use matmul::{Matmul, RhsLayout};
+pub use max_pool2d_grad::MaxPool2dGrad;
+pub use one_hot::OneHot;
 pub use pack_panels::{PANEL, PackPanels};
 pub use pad::{Pad, PadMode};
+pub use pad_grad::PadGrad;
 pub use permute::Permute;
+pub use pick::Pick;
 pub use pool2d::{AveragePadding, Pool2d, PoolOptions, Pooling};
 pub use prelu::Prelu;
 pub use reduce::{Reduce, Reduction};
 pub use reshape::Reshape;
 pub use segment_mean::SegmentMean;
+pub use segment_mean_grad::SegmentMeanGrad;
 pub use slice::Slice;
 pub use softmax::Softmax;
+pub use sum_of_squares::SumOfSquares;
 pub use unary::{Activation, Unary};
+pub use unary_grad::{GradientReads, UnaryGrad};
 pub use upsample2d::{Upsample2d, Upsampling};
+pub use upsample2d_grad::Upsample2dGrad;
 
 /// A number in an op's options, compared and hashed by its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +150,11 @@ pub(crate) trait OpRules: fmt::Debug {
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch>;
     /// Emits the dispatches that compute the output.
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()>;
+    /// Adds nodes that compute the gradients of the inputs from that of the output, and gives them in the inputs' order;
+    /// `None` for those that nobody [wants](Backward::wants).
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        Err(backward.refuse(format!("an op that has a gradient, which {} has not", Self::NAME)))
+    }
 }
 
 macro_rules! ops {
@@ -136,6 +193,12 @@ macro_rules! ops {
                     $(Op::$name(op) => op.lower(lowering),)*
                 }
             }
+
+            pub(crate) fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+                match self {
+                    $(Op::$name(op) => op.backward(backward),)*
+                }
+            }
         }
 
         impl fmt::Display for Op {
@@ -155,9 +218,10 @@ macro_rules! ops {
 }
 
 ops! {
-    AdaptivePool2d Attention BatchNorm Binary Concat Conv2d ConvTranspose2d Embedding GroupNorm IndexSelect L2Normalize
-    LayerNorm LocalResponseNorm Matmul PackPanels Pad Permute Pool2d Prelu Reduce Reshape SegmentMean Slice Softmax
-    Unary Upsample2d
+    AdaptivePool2d AdaptivePool2dGrad Attention AttentionGrad AttentionGradSums AvgPool2dGrad BatchNorm BatchNormGrad Binary ChannelJoin ChannelSum Concat Conv2d
+    Conv2dWeightGrad ConvTranspose2d ConvWeightFlip CrossEntropy CrossEntropyGrad Dropout Embedding Expand GroupNorm Guard IndexAdd IndexRows IndexSelect L2Normalize
+    LayerNorm LocalResponseNorm LocalResponseNormGrad Matmul MaxPool2dGrad OneHot PackPanels Pad PadGrad Permute Pick Pool2d Prelu Reduce Reshape
+    SegmentMean SegmentMeanGrad Slice Softmax SumOfSquares Unary UnaryGrad Upsample2d Upsample2dGrad
 }
 
 /// Checks shared by the ops' `infer`.

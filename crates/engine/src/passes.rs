@@ -1,25 +1,31 @@
 //! Rewrites of a graph that leave its results unchanged. Each is a function from graph to graph.
 
 mod conv_as_linear;
+mod conv_transpose_as_conv;
 mod copy_replaced;
 mod drop_dead;
 mod fold_batch_norm;
 mod fuse_epilogue;
+mod fuse_norm_relu;
 mod hoist_constants;
 mod pack_weights;
 mod split_depth;
+mod split_weight_grad;
 
 use crate::error::Result;
-use crate::graph::{Graph, Node, Origin, Value};
+use crate::graph::{Graph, Node, Origin, Update, Value};
 
 pub use conv_as_linear::conv_as_linear;
+pub use conv_transpose_as_conv::conv_transpose_as_conv;
 pub use copy_replaced::copy_replaced;
 pub use drop_dead::drop_dead;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_epilogue::fuse_epilogue;
+pub use fuse_norm_relu::fuse_norm_relu;
 pub use hoist_constants::{Hoisted, hoist_constants};
 pub use pack_weights::pack_weights;
 pub use split_depth::split_depth;
+pub use split_weight_grad::split_weight_grad;
 
 /// Copies a graph node by node; a pass decides for each what becomes of it.
 struct Rewriter<'a> {
@@ -67,9 +73,10 @@ impl<'a> Rewriter<'a> {
             let value = self.value(*value);
             self.new.outputs.push((name.clone(), value));
         }
-        for (variable, value) in self.old.assigns() {
-            let pair = (self.value(*variable), self.value(*value));
-            self.new.assigns.push(pair);
+        for update in self.old.updates() {
+            let variables = update.variables.iter().map(|&variable| self.value(variable)).collect();
+            let inputs = update.inputs.iter().map(|&input| self.value(input)).collect();
+            self.new.updates.push(Update { variables, inputs, ..update.clone() });
         }
         self.new
     }

@@ -1,6 +1,9 @@
 //! Tensors as planes of neighbours that share a channel, as `lib/plane.wgsl` walks them.
 
+use kiln_gpu::DeviceProfile;
+
 use crate::lower::Block;
+use crate::select::{PlaneForm, plane_form};
 use crate::tensor::TensorDesc;
 
 /// A block of `[n][channels][inner]`.
@@ -26,12 +29,40 @@ impl Planes {
         Self { planes: 1, channels: 1, inner: self.planes * self.inner }
     }
 
-    /// How the planes are cut into runs, for a kernel of so many `threads` of which `lanes` share a run of `steps` each.
+    /// For kernels that load vectors of four where they can: how they go over the planes, and these counted in loads.
+    pub(crate) fn loads(self, profile: &DeviceProfile) -> (Self, PlaneLoads) {
+        let vectors = Self { inner: self.inner / 4, ..self };
+        match (plane_form(profile, self.inner), self.inner.is_multiple_of(4)) {
+            _ if self.inner == 1 && self.channels.is_multiple_of(4) => {
+                (Self { planes: self.planes / 4, channels: self.channels / 4, inner: 1 }, PlaneLoads::Across)
+            }
+            (PlaneForm::Narrow, false) => (self, PlaneLoads::Narrow),
+            (PlaneForm::Narrow, true) => (vectors, PlaneLoads::NarrowVector),
+            (PlaneForm::Wide, false) => (self, PlaneLoads::Wide),
+            (PlaneForm::Wide, true) => (vectors, PlaneLoads::WideVector),
+        }
+    }
+
+    /// How the planes are cut into runs, for a kernel of so many `threads` of which `lanes` share a run of `steps`
+    /// each.
     pub(crate) fn runs(&self, threads: u32, lanes: u32, steps: u32) -> Runs {
         let per_plane = self.inner.div_ceil(lanes * steps);
         let runs = u64::from(self.planes) * u64::from(per_plane);
         Runs { per_plane, workgroups: runs.div_ceil(u64::from(threads / lanes)) }
     }
+}
+
+/// [`PlaneForm`], and what one load has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlaneLoads {
+    /// One element.
+    Narrow,
+    Wide,
+    /// Four neighbours of a plane.
+    NarrowVector,
+    WideVector,
+    /// Four channels, of planes that are single elements.
+    Across,
 }
 
 /// Planes cut for a kernel.
@@ -43,6 +74,8 @@ pub(crate) struct Runs {
 
 #[cfg(test)]
 mod tests {
+    use kiln_gpu::{DeviceKind, Gpu, Limits};
+
     use super::*;
     use crate::lower::{Bound, Storage};
 
@@ -57,6 +90,30 @@ mod tests {
             let desc = TensorDesc::f32(shape);
             let elements = (rows.len() * desc.row_elements()) as u32;
             assert_eq!(Planes::of(&desc, &Block { rows, elements, output }), expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn loads_are_vectors_where_planes_or_channels_make_whole_ones() {
+        let gpu = Gpu::noop(Limits::BASELINE).expect("a device that computes nothing should open");
+        let on = |kind, inner, channels| {
+            let profile = DeviceProfile { kind, ..gpu.profile().clone() };
+            Planes { planes: 2 * channels, channels, inner }.loads(&profile)
+        };
+        let (software, discrete) = (DeviceKind::Cpu, DeviceKind::Discrete);
+        for (kind, inner, channels, expected, planes) in [
+            (software, 49, 3, PlaneLoads::Narrow, [6, 3, 49]),
+            (software, 64, 3, PlaneLoads::NarrowVector, [6, 3, 16]),
+            (software, 1, 8, PlaneLoads::Across, [4, 2, 1]),
+            (software, 1, 6, PlaneLoads::Narrow, [12, 6, 1]),
+            (discrete, 49, 4, PlaneLoads::Wide, [8, 4, 49]),
+            (discrete, 64, 4, PlaneLoads::WideVector, [8, 4, 16]),
+            (discrete, 16, 4, PlaneLoads::NarrowVector, [8, 4, 4]),
+            (discrete, 1, 4, PlaneLoads::Across, [2, 1, 1]),
+        ] {
+            let [planes, channels_left, loads] = planes;
+            let expected = (Planes { planes, channels: channels_left, inner: loads }, expected);
+            assert_eq!(on(kind, inner, channels), expected, "{inner} elements of {channels} channels");
         }
     }
 

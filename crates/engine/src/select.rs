@@ -1,16 +1,21 @@
 //! Which kernel runs: one readable table from device and shape to variant.
 
 mod conv2d;
+mod conv2d_weight_grad;
 mod conv_transpose2d;
 
 use kiln_gpu::DeviceProfile;
-use kiln_kernels::{attention_packed, matmul_register, matmul_shared, matmul_vector, pool2d_row};
+use kiln_kernels::{
+    attention_grad_packed, attention_grad_sums_packed, attention_packed, matmul_register, matmul_shared,
+    matmul_vector, pool2d_row,
+};
 
 use crate::ops::{Matmul, MatmulGeometry, RhsLayout};
 use crate::window::Axis;
 
 pub(crate) use conv_transpose2d::{ConvTransposeKernel, conv_transpose2d, wants_conv_transpose_panels};
 pub(crate) use conv2d::{ConvKernel, Sharing, conv2d, wants_conv_panels};
+pub(crate) use conv2d_weight_grad::{Strips, WeightGradKernel, conv2d_weight_grad, weight_grad_parts};
 
 /// How many invocations share a row in the kernels over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,17 +144,31 @@ pub(crate) fn pool2d_row(
     pool2d_row::Variant::ALL.iter().copied().filter(fits).min_by_key(cost)
 }
 
-/// The attention kernel that holds heads of this width in registers, if there is one.
-pub(crate) fn attention(profile: &DeviceProfile, head_dim: u32) -> Option<attention_packed::Variant> {
-    use attention_packed::Variant;
-    match (profile.kind.is_software(), head_dim) {
-        (true, 16) => Some(Variant::CpuH16),
-        (true, 32) => Some(Variant::CpuH32),
-        (true, 64) => Some(Variant::CpuH64),
-        (true, 128) => Some(Variant::CpuH128),
-        (false, 16) => Some(Variant::GpuH16),
-        (false, 32) => Some(Variant::GpuH32),
-        (false, 64) => Some(Variant::GpuH64),
-        _ => None,
-    }
+/// The attention kernels that hold heads of a width in registers, for the widths that there are.
+macro_rules! by_head_dim {
+    ($($(#[$doc:meta])* $name:ident => $kernel:ident,)*) => {
+        $($(#[$doc])*
+        pub(crate) fn $name(profile: &DeviceProfile, head_dim: u32) -> Option<$kernel::Variant> {
+            use $kernel::Variant;
+            match (profile.kind.is_software(), head_dim) {
+                (true, 16) => Some(Variant::CpuH16),
+                (true, 32) => Some(Variant::CpuH32),
+                (true, 64) => Some(Variant::CpuH64),
+                (true, 128) => Some(Variant::CpuH128),
+                (false, 16) => Some(Variant::GpuH16),
+                (false, 32) => Some(Variant::GpuH32),
+                (false, 64) => Some(Variant::GpuH64),
+                _ => None,
+            }
+        })*
+    };
+}
+
+by_head_dim! {
+    /// The result of an attention.
+    attention => attention_packed,
+    /// Its gradients by q, k and v.
+    attention_grad => attention_grad_packed,
+    /// What those need of each row.
+    attention_grad_sums => attention_grad_sums_packed,
 }

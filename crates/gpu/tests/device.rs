@@ -121,13 +121,13 @@ fn free_overrides_make_different_pipelines() {
         let output = gpu.create_buffer("output", 16).expect("the buffer should fit");
         gpu.write(&input, 0, bytemuck::cast_slice(&[-2.0f32, -0.5, 0.5, 3.0]))
             .expect("the write should work");
-        let kernel = unary::Variant::Base.kernel();
+        let kernel = unary::Variant::Single.kernel();
         for (op, expected) in [(0.0, [-2.0f32, -0.5, 0.5, 3.0]), (1.0, [0.0, 0.0, 0.5, 3.0])] {
             let dispatch = Dispatch {
                 label: "activation",
                 kernel,
                 overrides: &[("OP", op)],
-                params: bytemuck::bytes_of(&unary::Params { count: 4, a: 0.0, b: 0.0 }),
+                params: bytemuck::bytes_of(&unary::Params { begin: 0, end: 4, a: 0.0, b: 0.0 }),
                 bindings: &[input.slice(), output.slice()],
                 workgroups: [1, 1, 1],
             };

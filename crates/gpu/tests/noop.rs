@@ -166,7 +166,7 @@ fn a_written_buffer_is_bound_once() {
 fn overrides_are_checked() {
     let gpu = small();
     let (input, output) = (buffer(&gpu, "input", 64), buffer(&gpu, "output", 64));
-    let kernel = unary::Variant::Base.kernel();
+    let kernel = unary::Variant::Single.kernel();
     let bindings = [input.slice(), output.slice()];
     let params = vec![0; kernel.params_size as usize];
     let record = |overrides: &[(&'static str, f64)]| {

@@ -14,7 +14,16 @@ pub fn adaptive_max_pool2d(x: &Array, output: [usize; 2]) -> Array {
     over_planes(x, output, windows(x, output), |plane, window| greatest(plane, window).0)
 }
 
-fn windows(x: &Array, output: [usize; 2]) -> impl Fn(usize, usize) -> Window {
+/// Where in its plane the greatest element of each of these windows lies, `h * width + w`: the first of equals, and the
+/// last NaN.
+pub fn adaptive_max_pool2d_indices(x: &Array, output: [usize; 2]) -> Array {
+    over_planes(x, output, windows(x, output), |plane, window| {
+        greatest(plane, window).1.expect("a window should see an element") as f64
+    })
+}
+
+/// How these windows lie.
+pub(crate) fn windows(x: &Array, output: [usize; 2]) -> impl Fn(usize, usize) -> Window {
     let &[_, _, height, width] = x.shape.as_slice() else { panic!("x of shape {:?}", x.shape) };
     let range = |place: usize, input: usize, output: usize| {
         place * input / output..((place + 1) * input).div_ceil(output)

@@ -30,6 +30,16 @@ pub fn minimum(a: &Array, b: &Array) -> Array {
     binary(a, b, |a, b| if a < b || a.is_nan() { a } else { b })
 }
 
+/// 1 where `a` is greater than `b`, else 0, broadcast: `torch.gt`.
+pub fn greater(a: &Array, b: &Array) -> Array {
+    binary(a, b, |a, b| f64::from(u8::from(a > b)))
+}
+
+/// 1 where `a` equals `b`, else 0, broadcast: `torch.eq`.
+pub fn equal(a: &Array, b: &Array) -> Array {
+    binary(a, b, |a, b| f64::from(u8::from(a == b)))
+}
+
 /// Shapes align at the right; an extent of one, or a missing one, repeats.
 fn binary(a: &Array, b: &Array, f: impl Fn(f64, f64) -> f64) -> Array {
     let shape = broadcast(&a.shape, &b.shape);

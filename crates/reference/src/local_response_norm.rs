@@ -23,35 +23,53 @@ pub fn local_response_norm(x: &Array, options: &LocalResponseNorm) -> Array {
 pub fn local_response_norm_terms(x: &Array, options: &LocalResponseNorm) -> Array {
     windows(x, options, |value, squares| {
         let base = options.base(squares);
-        let base_terms =
-            (options.k.abs() + (options.alpha / options.size as f64).abs() * squares) / base.abs();
-        let power = (options.beta * base.log2()).abs();
-        let near_one = if (0.5..=2.0).contains(&base) { 4.0 } else { 0.0 };
-        let logarithm = options.beta.abs() * near_one + 4.0 * power;
-        let result = value / base.powf(options.beta);
-        result.abs() * (2.0 + 4.0 * options.beta.abs() * base_terms + 3.0 + 2.0 * power + 0.7 * logarithm)
+        (value / base.powf(options.beta)).abs() * (2.0 + options.power_error(squares))
     })
 }
 
 impl LocalResponseNorm {
-    fn base(&self, squares: f64) -> f64 {
+    /// What is taken to a power, from the sum of a window's squares.
+    pub(crate) fn base(&self, squares: f64) -> f64 {
         self.k + self.alpha / self.size as f64 * squares
+    }
+
+    /// The relative error of the base, in units of the machine epsilon.
+    pub(crate) fn base_error(&self, squares: f64) -> f64 {
+        4.0 * (self.k.abs() + (self.alpha / self.size as f64).abs() * squares) / self.base(squares).abs()
+    }
+
+    /// The relative error of its power, in units of the machine epsilon.
+    pub(crate) fn power_error(&self, squares: f64) -> f64 {
+        let base = self.base(squares);
+        let power = (self.beta * base.log2()).abs();
+        let near_one = if (0.5..=2.0).contains(&base) { 4.0 } else { 0.0 };
+        let logarithm = self.beta.abs() * near_one + 4.0 * power;
+        self.beta.abs() * self.base_error(squares) + 3.0 + 2.0 * power + 0.7 * logarithm
     }
 }
 
 fn windows(x: &Array, options: &LocalResponseNorm, element: impl Fn(f64, f64) -> f64) -> Array {
-    Array::from_fn(&x.shape, |at| {
-        let mut squares = 0.0;
-        for step in 0..options.size {
-            // From c - size / 2 on, counted without going below 0.
-            let Some(channel) = (at[1] + step).checked_sub(options.size / 2) else { continue };
-            if channel < x.shape[1] {
-                let mut neighbour = at.to_vec();
-                neighbour[1] = channel;
-                squares += x.at(&neighbour).powi(2);
-            }
-        }
-        element(x.at(at), squares)
+    Array::from_fn(&x.shape, |at| element(x.at(at), squares(x, options, at)))
+}
+
+/// The sum of the squares that the window of the element `at` sees.
+pub(crate) fn squares(x: &Array, options: &LocalResponseNorm, at: &[usize]) -> f64 {
+    window(x, options, at).map(|neighbour| x.at(&neighbour).powi(2)).sum()
+}
+
+/// The elements in the window of the element `at`.
+pub(crate) fn window(
+    x: &Array,
+    options: &LocalResponseNorm,
+    at: &[usize],
+) -> impl Iterator<Item = Vec<usize>> {
+    let (at, before, channels) = (at.to_vec(), options.size / 2, x.shape[1]);
+    // From c - size / 2 on, counted without going below 0.
+    let seen =
+        (0..options.size).filter_map(move |step| (at[1] + step).checked_sub(before).map(|c| (at.clone(), c)));
+    seen.filter(move |(_, channel)| *channel < channels).map(|(mut at, channel)| {
+        at[1] = channel;
+        at
     })
 }
 

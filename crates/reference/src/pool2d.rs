@@ -122,11 +122,18 @@ pub(crate) fn greatest(plane: &[f64], window: &Window) -> (f64, Option<usize>) {
 }
 
 fn over_windows(x: &Array, pool: Pool<2>, f: impl Fn(&[f64], &Window) -> f64) -> Array {
+    let (extents, window) = windows(x, pool);
+    over_planes(x, extents, window, f)
+}
+
+/// How many windows there are along each axis of `x[n][c][h][w]`, and the one at a place among them.
+pub(crate) fn windows(x: &Array, pool: Pool<2>) -> ([usize; 2], impl Fn(usize, usize) -> Window) {
     let &[_, _, height, width] = x.shape.as_slice() else { panic!("x of shape {:?}", x.shape) };
     let extents = [height, width];
     let padded = [0, 1].map(|axis| pool.padding[axis][0] + extents[axis] + pool.padding[axis][1]);
     let starts = [0, 1].map(|axis| pool.starts(axis, extents[axis]));
-    let window = |oh: usize, ow: usize| {
+    let counts = [starts[0].len(), starts[1].len()];
+    let window = move |oh: usize, ow: usize| {
         let start = [starts[0][oh], starts[1][ow]];
         let [rows, cols] = [0, 1].map(|axis| pool.seen(axis, extents[axis], start[axis]));
         let [high, wide] = [0, 1].map(|axis| pool.kernel[axis].min(padded[axis] - start[axis]));
@@ -135,7 +142,7 @@ fn over_windows(x: &Array, pool: Pool<2>, f: impl Fn(&[f64], &Window) -> f64) ->
             places: high * wide,
         }
     };
-    over_planes(x, [starts[0].len(), starts[1].len()], window, f)
+    (counts, window)
 }
 
 /// Each plane of `x[n][c][h][w]` becomes one of `[rows, cols]` elements, `f` of the plane and the element's window.
@@ -152,6 +159,27 @@ pub(crate) fn over_planes(
     let data =
         planes.flat_map(|plane| windows.iter().map(|window| f(plane, window)).collect::<Vec<_>>()).collect();
     Array::new(&[batch, channels, rows, cols], data)
+}
+
+/// The gradient of such planes by `x`: `hand_on` is given the plane, a window, the gradient of what was made of it, and the
+/// plane's gradients, to which it adds.
+pub(crate) fn to_planes(
+    x: &Array,
+    grad: &Array,
+    [rows, cols]: [usize; 2],
+    window: impl Fn(usize, usize) -> Window,
+    hand_on: impl Fn(&[f64], &Window, f64, &mut [f64]),
+) -> Array {
+    let &[batch, channels, height, width] = x.shape.as_slice() else { panic!("x of shape {:?}", x.shape) };
+    assert_eq!(grad.shape, [batch, channels, rows, cols], "the gradient of what was made of {:?}", x.shape);
+    let mut gradient = x.map(|_| 0.0);
+    let planes = x.data.chunks(height * width).zip(gradient.data.chunks_mut(height * width));
+    for ((plane, gradient), grad) in planes.zip(grad.data.chunks(rows * cols)) {
+        for (place, &grad) in grad.iter().enumerate() {
+            hand_on(plane, &window(place / cols, place % cols), grad, gradient);
+        }
+    }
+    gradient
 }
 
 #[cfg(test)]

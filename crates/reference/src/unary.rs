@@ -25,11 +25,12 @@ pub enum Unary {
     Hardtanh { min: f64, max: f64 },
     LogSigmoid,
     Softshrink { lambda: f64 },
+    SmoothL1 { beta: f64 },
 }
 
 impl Unary {
     /// Every function, in the order of the enum, with PyTorch's default options.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Neg,
         Self::Exp,
         Self::Log,
@@ -48,6 +49,7 @@ impl Unary {
         Self::Hardtanh { min: -1.0, max: 1.0 },
         Self::LogSigmoid,
         Self::Softshrink { lambda: 0.5 },
+        Self::SmoothL1 { beta: 1.0 },
     ];
 
     /// The function at `x`. NaN gives NaN; outside the domain of `log` and the roots the result is NaN or infinite,
@@ -118,6 +120,13 @@ impl Unary {
                     0.0 * x // NaN, which no comparison takes, stays
                 }
             }
+            Self::SmoothL1 { beta } => {
+                if x.abs() < beta {
+                    0.5 * x * x / beta
+                } else {
+                    x.abs() - 0.5 * beta
+                }
+            }
         }
     }
 }
@@ -139,7 +148,7 @@ mod tests {
     /// From Python's `math` module, by the formulas of `torch.nn.functional`.
     #[test]
     fn known_values() {
-        let table: [(Unary, f64, f64); 33] = [
+        let table: [(Unary, f64, f64); 37] = [
             (Unary::Neg, 2.5, -2.5),
             (Unary::Exp, 1.0, consts::E),
             (Unary::Log, 10.0, consts::LN_10),
@@ -173,6 +182,10 @@ mod tests {
             (Unary::Softshrink { lambda: 0.5 }, -2.0, -1.5),
             (Unary::Softshrink { lambda: 0.5 }, 0.75, 0.25),
             (Unary::Softshrink { lambda: 0.5 }, -0.5, 0.0),
+            (Unary::SmoothL1 { beta: 2.0 }, -1.0, 0.25),
+            (Unary::SmoothL1 { beta: 2.0 }, 2.0, 1.0),
+            (Unary::SmoothL1 { beta: 2.0 }, -5.0, 4.0),
+            (Unary::SmoothL1 { beta: 0.0 }, -5.0, 5.0),
         ];
         for (function, x, expected) in table {
             let got = function.apply(x);

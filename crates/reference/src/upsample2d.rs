@@ -7,10 +7,6 @@ use crate::array::Array;
 /// the quotient is a whole number or nearly so, that decides which element is the nearest; so it does here.
 pub fn upsample_nearest2d(x: &Array, output: [usize; 2]) -> Array {
     let &[batch, channels, height, width] = x.shape.as_slice() else { panic!("x of shape {:?}", x.shape) };
-    let nearest = |place: usize, input: usize, output: usize| {
-        let ratio = input as f32 / output as f32;
-        ((place as f32 * ratio).floor() as usize).min(input - 1)
-    };
     Array::from_fn(&[batch, channels, output[0], output[1]], |at| {
         x.at(&[at[0], at[1], nearest(at[2], height, output[0]), nearest(at[3], width, output[1])])
     })
@@ -22,22 +18,9 @@ pub fn upsample_nearest2d(x: &Array, output: [usize; 2]) -> Array {
 /// `(i + 1/2) in / out - 1/2`, but not before the first element. Linear in `x`.
 pub fn upsample_bilinear2d(x: &Array, output: [usize; 2], align_corners: bool) -> Array {
     let &[batch, channels, height, width] = x.shape.as_slice() else { panic!("x of shape {:?}", x.shape) };
-    let source = |place: usize, input: usize, output: usize| -> [(usize, f64); 2] {
-        // As a quotient of integers, so that a whole number is one.
-        let (above, below) = match align_corners {
-            true if output == 1 => (0, 1),
-            true => (place * (input - 1), output - 1),
-            false => (((2 * place + 1) * input).saturating_sub(output), 2 * output),
-        };
-        let first = above / below;
-        let share = (above % below) as f64 / below as f64;
-        // An axis that keeps its extent is copied.
-        let second = if input == output { first } else { (first + 1).min(input - 1) };
-        [(first, 1.0 - share), (second, share)]
-    };
     Array::from_fn(&[batch, channels, output[0], output[1]], |at| {
-        let rows = source(at[2], height, output[0]);
-        let cols = source(at[3], width, output[1]);
+        let rows = between(at[2], height, output[0], align_corners);
+        let cols = between(at[3], width, output[1], align_corners);
         let mut sum = 0.0;
         for (row, row_share) in rows {
             for (col, col_share) in cols {
@@ -46,6 +29,27 @@ pub fn upsample_bilinear2d(x: &Array, output: [usize; 2], align_corners: bool) -
         }
         sum
     })
+}
+
+/// Which of `input` elements of an axis is copied to a place among `output`.
+pub(crate) fn nearest(place: usize, input: usize, output: usize) -> usize {
+    let ratio = input as f32 / output as f32;
+    ((place as f32 * ratio).floor() as usize).min(input - 1)
+}
+
+/// The two of `input` elements of an axis that a place among `output` lies between, and their shares in it.
+pub(crate) fn between(place: usize, input: usize, output: usize, align_corners: bool) -> [(usize, f64); 2] {
+    // As a quotient of integers, so that a whole number is one.
+    let (above, below) = match align_corners {
+        true if output == 1 => (0, 1),
+        true => (place * (input - 1), output - 1),
+        false => (((2 * place + 1) * input).saturating_sub(output), 2 * output),
+    };
+    let first = above / below;
+    let share = (above % below) as f64 / below as f64;
+    // An axis that keeps its extent is copied.
+    let second = if input == output { first } else { (first + 1).min(input - 1) };
+    [(first, 1.0 - share), (second, share)]
 }
 
 #[cfg(test)]

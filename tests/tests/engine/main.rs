@@ -1,6 +1,8 @@
 //! Sessions on the present adapter: whole graphs, passes, splits, variables.
 
+mod optimizers;
 mod passes;
 mod session;
 mod splits;
+mod updates;
 mod weight_600mb;

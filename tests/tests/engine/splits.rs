@@ -171,6 +171,49 @@ fn a_batch_in_pieces_goes_through_every_op_that_keeps_it() -> Result<(), EngineE
 
 /// Convolutions of a batch in pieces, on this device and on one of the other sort; with as many images as channels, too,
 /// where tensors of channels have as many rows as the batch but are not cut with it.
+/// What pooling, padding, resizing and local normalisation hand back, image by image.
+#[test]
+fn gradients_of_a_batch_in_pieces() -> Result<(), EngineError> {
+    const THREES: PoolOptions<2> = PoolOptions {
+        kernel: [3, 3],
+        stride: [2, 2],
+        padding: Padding::all(1),
+        dilation: [1, 1],
+        ceil_mode: false,
+    };
+    let table: &[(&str, Apply)] = &[
+        ("max_pool2d, side by side", |g, x| g.max_pool2d(x, PoolOptions::new([2, 2]))),
+        ("max_pool2d, apart", |g, x| g.max_pool2d(x, PoolOptions::new([3, 2]))),
+        ("max_pool2d, overlapping", |g, x| g.max_pool2d(x, THREES)),
+        ("avg_pool2d", |g, x| g.avg_pool2d(x, THREES, AveragePadding::Include)),
+        ("adaptive_max_pool2d", |g, x| g.adaptive_max_pool2d(x, [3, 5])),
+        ("global_max_pool2d", |g, x| g.global_max_pool2d(x)),
+        ("adaptive_avg_pool2d", |g, x| g.adaptive_avg_pool2d(x, [3, 5])),
+        ("pad", |g, x| g.pad(x, &[[1, 0], [2, 3]], PadMode::Reflect)),
+        ("upsample_nearest2d", |g, x| g.upsample_nearest2d(x, [11, 17])),
+        ("upsample_bilinear2d", |g, x| g.upsample_bilinear2d(x, [11, 17], false)),
+        ("local_response_norm", |g, x| g.local_response_norm(x, LocalResponseNorm::new(4))),
+        ("local_response_norm, wide", |g, x| g.local_response_norm(x, LocalResponseNorm::new(10))),
+    ];
+    for (name, apply) in table {
+        let mut g = GraphBuilder::new(name);
+        let x = g.input("x", &[23, 16, 8, 10], DType::F32);
+        let y = apply(&mut g, x)?;
+        let weighed = g.mul(y, y)?;
+        let loss = g.sum(weighed, &[0, 1, 2, 3], false)?;
+        let gradient = g.gradients(loss, &[x])?[0];
+        g.output("y", gradient);
+        let graph = g.finish();
+        let Some(gpu) = device::gpu() else { return Ok(()) };
+        for profile in profiles(gpu) {
+            let pieces =
+                same_on(gpu, &profile, &graph, &vec![tensor("x", &[23, 16, 8, 10])?], &Weights::new())?;
+            assert!(pieces > 1, "{name} should be in pieces");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn convolutions_of_a_batch_in_pieces() -> Result<(), EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(()) };

@@ -9,18 +9,23 @@ use kiln_tests::tolerance::{DIV, EXACT, ROUNDED, Tolerance};
 type Build = fn(&mut GraphBuilder, Value, Value) -> Result<Value, EngineError>;
 type Oracle = fn(&Array, &Array) -> Array;
 
-const OPERATIONS: [(&str, Build, Oracle, Tolerance); 6] = [
+const OPERATIONS: [(&str, Build, Oracle, Tolerance); 8] = [
     ("add", |g, a, b| g.add(a, b), kiln_reference::add, ROUNDED),
     ("sub", |g, a, b| g.sub(a, b), kiln_reference::sub, ROUNDED),
     ("mul", |g, a, b| g.mul(a, b), kiln_reference::mul, ROUNDED),
     ("div", |g, a, b| g.div(a, b), kiln_reference::div, DIV),
     ("maximum", |g, a, b| g.maximum(a, b), kiln_reference::maximum, EXACT),
     ("minimum", |g, a, b| g.minimum(a, b), kiln_reference::minimum, EXACT),
+    ("greater", |g, a, b| g.greater(a, b), kiln_reference::greater, EXACT),
+    ("equal", |g, a, b| g.equal(a, b), kiln_reference::equal, EXACT),
 ];
 
-const SHAPES: [(&[usize], &[usize]); 9] = [
+const SHAPES: [(&[usize], &[usize]); 12] = [
     (&[], &[]),
     (&[65], &[65]),
+    (&[7, 12], &[7, 12]),
+    (&[7, 12], &[1]),
+    (&[], &[260]),
     (&[], &[3, 5]),
     (&[7, 11], &[11]),
     (&[7, 1], &[11]),

@@ -11,10 +11,11 @@ use kiln_tests::tolerance::{EXACT, SUM};
 use kiln_tests::{data, device};
 use serde::Deserialize;
 
-const BOTH: [(AveragePadding, bool); 2] = [(AveragePadding::Include, true), (AveragePadding::Exclude, false)];
+pub(crate) const BOTH: [(AveragePadding, bool); 2] =
+    [(AveragePadding::Include, true), (AveragePadding::Exclude, false)];
 
 /// The options as the oracle takes them. Keras's `same` is spelled out, from its definition.
-fn spelled<const N: usize>(options: PoolOptions<N>, extents: &[usize]) -> Pool<N> {
+pub(crate) fn spelled<const N: usize>(options: PoolOptions<N>, extents: &[usize]) -> Pool<N> {
     let padding = match options.padding {
         Padding::Valid => [[0, 0]; N],
         Padding::Sides(sides) => sides,
@@ -71,11 +72,11 @@ fn check_average(gpu: &Gpu, x: &Tensor, options: PoolOptions<2>) {
 }
 
 /// Kernel, stride, padding, dilation and ceil_mode, over sizes around the eight neighbours of an invocation.
-type Row = ([usize; 4], [usize; 2], [usize; 2], Padding<2>, [usize; 2], bool);
+pub(crate) type Row = ([usize; 4], [usize; 2], [usize; 2], Padding<2>, [usize; 2], bool);
 
 const VALID: Padding<2> = Padding::Valid;
 
-const TABLE: [Row; 27] = [
+pub(crate) const TABLE: [Row; 27] = [
     ([1, 1, 1, 1], [1, 1], [1, 1], VALID, [1, 1], false),
     ([2, 3, 14, 16], [2, 2], [2, 2], VALID, [1, 1], false),
     ([1, 2, 15, 17], [2, 2], [2, 2], VALID, [1, 1], false),
@@ -105,6 +106,39 @@ const TABLE: [Row; 27] = [
     // Windows of taps on either side of the input: nothing to see.
     ([1, 1, 2, 3], [2, 2], [1, 1], Padding::all(2), [3, 3], false),
 ];
+
+/// Windows drawn at random, small ones of every kind: as many of the rows as can be.
+pub(crate) fn drawn(count: usize) -> impl Iterator<Item = ([usize; 4], PoolOptions<2>)> {
+    let rows = (0..).map(|number| {
+        let dice = data::indices(&format!("pool {number}"), 16, 1 << 16);
+        let roll = |at: usize, from: usize, to: usize| from + dice[at] as usize % (to - from + 1);
+        let kernel = [roll(0, 1, 4), roll(1, 1, 5)];
+        let dilation = if roll(2, 0, 2) == 0 { [roll(3, 1, 3), roll(4, 1, 3)] } else { [1, 1] };
+        let half = [0, 1].map(|axis| (dilation[axis] * (kernel[axis] - 1) + 1) / 2);
+        let padding = match roll(5, 0, 3) {
+            0 => Padding::Same,
+            1 => Padding::Sides([
+                [roll(6, 0, half[0]), roll(7, 0, half[0])],
+                [roll(8, 0, half[1]), roll(9, 0, half[1])],
+            ]),
+            _ => Padding::Valid,
+        };
+        let options = PoolOptions {
+            kernel,
+            stride: [roll(10, 1, 4), roll(11, 1, 5)],
+            padding,
+            dilation,
+            ceil_mode: roll(12, 0, 1) == 1,
+        };
+        ([roll(13, 1, 2), roll(13, 1, 3), roll(14, 1, 13), roll(15, 1, 22)], options)
+    });
+    let fits = |(shape, options): &([usize; 4], PoolOptions<2>)| {
+        let mut g = GraphBuilder::new("fits");
+        let x = g.input("x", shape, kiln_engine::DType::F32);
+        g.max_pool2d(x, *options).is_ok()
+    };
+    rows.filter(fits).take(count)
+}
 
 #[test]
 fn windows() {
@@ -240,7 +274,7 @@ struct Attributes {
     count_include_pad: bool,
 }
 
-fn options(case: &OpCase) -> (PoolOptions<2>, AveragePadding) {
+pub(crate) fn options(case: &OpCase) -> (PoolOptions<2>, AveragePadding) {
     let Attributes { kernel, stride, padding, dilation, ceil_mode, count_include_pad } = case.attributes();
     let dilation = dilation.unwrap_or([1, 1]);
     let counted = if count_include_pad { AveragePadding::Include } else { AveragePadding::Exclude };

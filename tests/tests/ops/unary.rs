@@ -10,7 +10,7 @@ use crate::pytorch::{assert_oracle, operands};
 
 type Build = fn(&mut GraphBuilder, Value) -> Result<Value, EngineError>;
 
-const FUNCTIONS: [(Unary, Build); 21] = [
+const FUNCTIONS: [(Unary, Build); 23] = [
     (Unary::Neg, |g, x| g.neg(x)),
     (Unary::Exp, |g, x| g.exp(x)),
     (Unary::Log, |g, x| g.log(x)),
@@ -32,6 +32,8 @@ const FUNCTIONS: [(Unary, Build); 21] = [
     (Unary::Hardtanh { min: -0.5, max: 3.0 }, |g, x| g.hardtanh(x, -0.5, 3.0)),
     (Unary::LogSigmoid, |g, x| g.log_sigmoid(x)),
     (Unary::Softshrink { lambda: 0.5 }, |g, x| g.softshrink(x, 0.5)),
+    (Unary::SmoothL1 { beta: 1.0 }, |g, x| g.smooth_l1(x, 1.0)),
+    (Unary::SmoothL1 { beta: 3.0 }, |g, x| g.smooth_l1(x, 3.0)),
 ];
 
 #[test]

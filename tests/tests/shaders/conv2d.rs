@@ -2,7 +2,8 @@
 
 use kiln_gpu::Gpu;
 use kiln_kernels::{
-    Kernel, conv2d_depthwise, conv2d_depthwise_rows, conv2d_naive, conv2d_register, conv2d_shared,
+    Kernel, conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_naive, conv2d_register,
+    conv2d_shared,
 };
 use kiln_reference::{Array, Conv, Unary};
 use kiln_tests::compare::assert_close;
@@ -393,6 +394,55 @@ fn register() {
                     Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
                 });
             }
+        }
+    }
+}
+
+#[test]
+fn block() {
+    let Some(gpu) = device::gpu() else { return };
+    for (turn, &variant) in conv2d_block::Variant::ALL.iter().enumerate() {
+        let [rows, cols, taps] = [variant.rows(), variant.cols(), variant.taps()].map(|count| count as usize);
+        for (i, mut case) in sizes(4, cols, turn).into_iter().enumerate() {
+            (case.kernel, case.stride, case.dilation) = ([taps; 2], [1; 2], [1; 2]);
+            if case.padding == [[1, 1], [1, 1]] {
+                case.padding = [[[2, 2], [2, 2]], [[0, 4], [4, 0]], [[7, 1], [0, 9]]][i % 3];
+            }
+            // Heights around the rows of a tile; a window has to fit.
+            case.input[0] += i % 5;
+            case.input = case.input.map(|extent| extent.max(taps));
+            case.batch *= [1, 4, 2, 4][case.groups * case.group_in * case.input[0] * case.input[1] % 4];
+            check(gpu, variant.kernel(), &case, |tensors| {
+                let [out_h, out_w] = case.output();
+                let (row_tiles, col_tiles) = (out_h.div_ceil(rows), out_w.div_ceil(cols));
+                let channel_tiles = case.groups * case.group_out.div_ceil(4);
+                let oc_lanes = if channel_tiles.is_multiple_of(2) { 2 } else { 1 };
+                let params = conv2d_block::Params {
+                    batch: u(case.batch),
+                    groups: u(case.groups),
+                    group_in: u(case.group_in),
+                    group_out: u(case.group_out),
+                    in_h: u(case.input[0]),
+                    in_w: u(case.input[1]),
+                    out_h: u(out_h),
+                    out_w: u(out_w),
+                    before_h: u(case.padding[0][0]),
+                    before_w: u(case.padding[1][0]),
+                    col_tiles: u(col_tiles),
+                    row_tiles: u(row_tiles),
+                    oc_lanes: u(oc_lanes),
+                    flags: case.flags(),
+                };
+                let overrides = conv2d_block::Overrides {
+                    activation: case.activation,
+                    residual: u32::from(case.residual),
+                }
+                .pairs();
+                let binds = case.binds(tensors, &packed(&case, &tensors.weight));
+                let tiles = case.batch * row_tiles * col_tiles * channel_tiles;
+                let groups = tiles.div_ceil(variant.threads() as usize);
+                Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Kernels that make each element from the elements at its place.
 
-use kiln_kernels::{binary, fill, unary};
+use kiln_kernels::{binary, binary_flat, fill, unary};
 use kiln_reference::{Array, Unary};
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
@@ -24,7 +24,7 @@ fn fill_writes_its_count_and_no_more() {
 }
 
 /// The shader's numbers for the functions, and for their options.
-const FUNCTIONS: [(u32, [f32; 2], Unary); 25] = [
+const FUNCTIONS: [(u32, [f32; 2], Unary); 27] = [
     (1, [0.0; 2], Unary::Relu),
     (2, [0.0; 2], Unary::Gelu),
     (3, [0.0; 2], Unary::GeluTanh),
@@ -50,6 +50,8 @@ const FUNCTIONS: [(u32, [f32; 2], Unary); 25] = [
     (18, [0.5, 0.0], Unary::Softshrink { lambda: 0.5 }),
     (18, [0.0, 0.0], Unary::Softshrink { lambda: 0.0 }),
     (18, [4.0, 0.0], Unary::Softshrink { lambda: 4.0 }),
+    (19, [2.0, 0.0], Unary::SmoothL1 { beta: 2.0 }),
+    (19, [0.0, 0.0], Unary::SmoothL1 { beta: 0.0 }),
 ];
 
 const EXTREMES: [f32; 12] =
@@ -78,10 +80,16 @@ fn arguments(function: Unary, count: usize) -> Vec<f32> {
     x
 }
 
+/// How many elements a variant takes as one.
+fn numbers(variant: unary::Variant) -> usize {
+    if variant == unary::Variant::Quad { 4 } else { 1 }
+}
+
 fn run_unary(gpu: &kiln_gpu::Gpu, variant: unary::Variant, op: u32, [a, b]: [f32; 2], x: &[f32]) -> Vec<f32> {
-    let params = unary::Params { count: u(x.len()), a, b };
+    let numbers = numbers(variant);
+    let params = unary::Params { begin: 0, end: u(x.len() / numbers), a, b };
     let overrides = unary::Overrides { op }.pairs();
-    let groups = x.len().div_ceil(variant.threads() as usize);
+    let groups = (x.len() / numbers).div_ceil((variant.threads() * variant.steps()) as usize);
     let binds = vec![Bind::f32(x), Bind::output(x.len())];
     Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
 }
@@ -91,7 +99,9 @@ fn unary_functions() {
     let Some(gpu) = device::gpu() else { return };
     for variant in unary::Variant::ALL {
         for (op, options, function) in FUNCTIONS {
-            for count in sweep::sizes(variant.threads() as usize) {
+            for count in
+                sweep::sizes(variant.threads() as usize).iter().map(|count| numbers(*variant) * count)
+            {
                 let x = arguments(function, count);
                 let got = run_unary(gpu, *variant, op, options, &x);
                 let x = Array::from_f32(&[count], &x);
@@ -113,19 +123,22 @@ fn finite(bound: f64) -> f64 {
 fn unary_identity_copies() {
     let Some(gpu) = device::gpu() else { return };
     let x = data::uniform("identity", 100);
-    let got = run_unary(gpu, unary::Variant::Base, 0, [0.0; 2], &x);
-    assert_eq!(got, x);
+    for variant in unary::Variant::ALL {
+        assert_eq!(run_unary(gpu, *variant, 0, [0.0; 2], &x), x);
+    }
 }
 
 type BinaryOp = fn(&Array, &Array) -> Array;
 
-const OPERATIONS: [(u32, &str, BinaryOp); 6] = [
+const OPERATIONS: [(u32, &str, BinaryOp); 8] = [
     (0, "add", kiln_reference::add),
     (1, "sub", kiln_reference::sub),
     (2, "mul", kiln_reference::mul),
     (3, "div", kiln_reference::div),
     (4, "maximum", kiln_reference::maximum),
     (5, "minimum", kiln_reference::minimum),
+    (6, "greater", kiln_reference::greater),
+    (7, "equal", kiln_reference::equal),
 ];
 
 #[test]
@@ -172,13 +185,51 @@ fn binary_operations_broadcast() {
                 let binds = vec![Bind::f32(&left), Bind::f32(&right), Bind::output(count)];
                 let groups = count.div_ceil(variant.threads() as usize);
                 let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu);
-                let tolerance = match name {
-                    "maximum" | "minimum" => EXACT,
-                    "div" => tolerance::DIV,
-                    _ => tolerance::ROUNDED,
-                };
+                let tolerance = binary_tolerance(name);
                 let what = format!("{name} of {lhs_shape:?} and {rhs_shape:?}");
                 assert_close(what, &got, &expected, &tolerance.bounds(&expected));
+            }
+        }
+    }
+}
+
+fn binary_tolerance(name: &str) -> tolerance::Tolerance {
+    match name {
+        "maximum" | "minimum" | "greater" | "equal" => EXACT,
+        "div" => tolerance::DIV,
+        _ => tolerance::ROUNDED,
+    }
+}
+
+/// Both sides of one shape, or either a single number.
+#[test]
+fn binary_operations_on_vectors() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in binary_flat::Variant::ALL {
+        for count in [4, 252, 256, 260] {
+            for (op, name, reference) in OPERATIONS {
+                let side = |name: &str, single: bool| {
+                    let shape = if single { vec![] } else { vec![count] };
+                    let mut numbers = data::uniform(name, shape.iter().product());
+                    if !single {
+                        numbers[count - 2] = f32::NAN;
+                    }
+                    (Array::from_f32(&shape, &numbers), numbers)
+                };
+                let (lhs, left) = side("binary.lhs", *variant == binary_flat::Variant::Left);
+                let (rhs, right) = side("binary.rhs", *variant == binary_flat::Variant::Right);
+                let expected = reference(&lhs, &rhs);
+                let params = binary_flat::Params {
+                    count: u(count / 4),
+                    lhs_step: u(usize::from(left.len() > 1)),
+                    rhs_step: u(usize::from(right.len() > 1)),
+                };
+                let overrides = binary_flat::Overrides { op }.pairs();
+                let binds = vec![Bind::f32(&left), Bind::f32(&right), Bind::output(count)];
+                let groups = (count / 4).div_ceil(variant.threads() as usize);
+                let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu);
+                let what = format!("{name} of {count}, {variant:?}");
+                assert_close(what, &got, &expected, &binary_tolerance(name).bounds(&expected));
             }
         }
     }
@@ -189,7 +240,8 @@ fn binary_operations_broadcast() {
 fn binary_keeps_nan_on_either_side() {
     let Some(gpu) = device::gpu() else { return };
     let (left, right) = ([f32::NAN, 1.0, f32::NAN, 2.0], [1.0, f32::NAN, f32::NAN, 3.0]);
-    for (op, name, _) in OPERATIONS {
+    for (op, name, _) in &OPERATIONS[..6] {
+        let op = *op;
         let (shape_low, shape_high) = halves(&[4]);
         let (lhs_low, lhs_high) = halves(&[1]);
         let params = binary::Params {

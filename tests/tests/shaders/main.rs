@@ -2,16 +2,28 @@
 //! broken ones, each of which the harness must catch.
 
 mod attention;
+mod attention_grad;
 mod broken;
+mod columns;
 mod conv2d;
+mod conv2d_grad_weight;
 mod conv_transpose2d;
 mod coverage;
 mod elementwise;
+mod index_add;
+mod local_response_norm_grad;
+mod losses;
 mod matmul;
 mod moves;
+mod norms;
 mod planes;
 mod pool;
+mod pool_grad;
+mod random;
 mod resample;
+mod resample_grad;
 mod rows;
 mod support;
 mod threads;
+mod unary_grad;
+mod updates;

@@ -1,71 +1,34 @@
 //! Kernels over planes that share a channel: whatever the form, every element of every plane, and none beyond.
 
-use kiln_kernels::{batch_norm, local_response_norm, prelu};
+use kiln_kernels::{local_response_norm, prelu};
 use kiln_reference::{Array, LocalResponseNorm};
 use kiln_tests::compare::assert_close;
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
-use kiln_tests::tolerance::{BATCH_NORM, LOCAL_RESPONSE_NORM, ROUNDED};
+use kiln_tests::tolerance::{LOCAL_RESPONSE_NORM, ROUNDED};
 use kiln_tests::{data, device, sweep};
 
 use crate::support::u;
 
 /// `[n][channels][inner]` around what lanes, runs and workgroups make.
-fn shapes(lanes: u32, steps: u32) -> Vec<[usize; 3]> {
+pub(crate) fn shapes(lanes: u32, steps: u32) -> Vec<[usize; 3]> {
     let inner = [&sweep::sizes(lanes as usize)[..], &sweep::sizes((lanes * steps) as usize)].concat();
     sweep::shapes([&[1, 3, 2], &[7, 1, 3, 33], &inner])
 }
 
 /// Runs of a plane, and workgroups for all planes.
-fn cut([n, channels, inner]: [usize; 3], threads: u32, lanes: u32, steps: u32) -> (usize, usize) {
+pub(crate) fn cut([n, channels, inner]: [usize; 3], threads: u32, lanes: u32, steps: u32) -> (usize, usize) {
     let per_plane = inner.div_ceil((lanes * steps) as usize);
     (per_plane, (n * channels * per_plane).div_ceil((threads / lanes) as usize))
 }
 
 /// Seeded, off centre, NaN in the middle where there is room.
-fn planes_with_nan(name: &str, count: usize) -> Vec<f32> {
+pub(crate) fn planes_with_nan(name: &str, count: usize) -> Vec<f32> {
     let mut x: Vec<f32> = data::uniform(name, count).iter().map(|x| 3.0 * x + 0.5).collect();
     if count > 2 {
         x[count / 2] = f32::NAN;
     }
     x
-}
-
-#[test]
-fn batch_norms() {
-    let Some(gpu) = device::gpu() else { return };
-    for variant in batch_norm::Variant::ALL {
-        for shape in shapes(variant.lanes(), variant.steps()) {
-            let [n, channels, inner] = shape;
-            let x = planes_with_nan("batch_norm.x", n * channels * inner);
-            let mean = data::uniform("batch_norm.mean", channels);
-            let mut variance: Vec<f32> =
-                data::uniform("batch_norm.variance", channels).iter().map(|v| v * v + 0.01).collect();
-            variance[0] = 0.0; // the epsilon alone is left
-            let weight = data::uniform("batch_norm.weight", channels);
-            let bias = data::uniform("batch_norm.bias", channels);
-            let epsilon = 1e-5;
-            let (per_plane, groups) = cut(shape, variant.threads(), variant.lanes(), variant.steps());
-            let params = batch_norm::Params {
-                planes: u(n * channels),
-                channels: u(channels),
-                inner: u(inner),
-                runs_per_plane: u(per_plane),
-                epsilon,
-            };
-            let binds = [&x, &mean, &variance, &weight, &bias].map(|data| Bind::f32(data));
-            let binds = binds.into_iter().chain([Bind::output(x.len())]).collect();
-            let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
-            let x = Array::from_f32(&shape, &x);
-            let [mean, variance, weight, bias] =
-                [mean, variance, weight, bias].map(|data| Array::from_f32(&[channels], &data));
-            let epsilon = f64::from(epsilon);
-            let expected = kiln_reference::batch_norm(&x, &mean, &variance, &weight, &bias, epsilon);
-            let terms = kiln_reference::batch_norm_terms(&x, &mean, &variance, &weight, &bias, epsilon);
-            let what = format!("{} of {shape:?}", variant.kernel());
-            assert_close(what, &got, &expected, &BATCH_NORM.bounds(&terms));
-        }
-    }
 }
 
 #[test]

@@ -217,16 +217,17 @@ fn rows() {
             for shape in shapes(pool, outputs) {
                 let numbers = planes(&shape);
                 let x = Array::from_f32(&shape, &numbers);
-                for op in 0..3 {
-                    if op > 0 && pool.dilation != [1, 1] {
+                for op in 0..4 {
+                    if (op == 1 || op == 2) && pool.dilation != [1, 1] {
                         continue;
                     }
                     let expected = match op {
+                        3 => kiln_reference::max_pool2d_indices(&x, pool),
                         0 => kiln_reference::max_pool2d(&x, pool),
                         _ => kiln_reference::avg_pool2d(&x, pool, op == 2),
                     };
                     let bounds = match op {
-                        0 => EXACT.bounds(&expected),
+                        0 | 3 => EXACT.bounds(&expected),
                         _ => finite(SUM.bounds(&kiln_reference::avg_pool2d(&x.abs(), pool, op == 2))),
                     };
                     let output = &expected.shape;
@@ -246,7 +247,7 @@ fn rows() {
                         before_w: u(pool.padding[1][0]),
                         after_h: u(pool.padding[0][1]),
                         after_w: u(pool.padding[1][1]),
-                        empty: if op == 0 { f32::NEG_INFINITY } else { 0.0 },
+                        empty: if op == 0 || op == 3 { f32::NEG_INFINITY } else { 0.0 },
                     };
                     let overrides = pool2d_row::Overrides {
                         op,
@@ -256,9 +257,15 @@ fn rows() {
                     let binds = vec![Bind::f32(&numbers), Bind::output(expected.data.len())];
                     let groups = count.div_ceil(variant.threads() as usize);
                     let run = Run::new(variant.kernel(), &params, binds, groups);
-                    let got = run.with(&overrides.pairs()).output(gpu);
+                    let got = run.with(&overrides.pairs()).words(gpu);
                     let what = format!("{} {op} of {shape:?}, {pool:?}", variant.kernel());
-                    assert_close(what, &got, &expected, &bounds);
+                    if op == 3 {
+                        let places: Vec<u32> = expected.data.iter().map(|&place| place as u32).collect();
+                        assert_same_bits(what, &got, &places, output);
+                    } else {
+                        let got: Vec<f32> = got.into_iter().map(f32::from_bits).collect();
+                        assert_close(what, &got, &expected, &bounds);
+                    }
                 }
             }
         }

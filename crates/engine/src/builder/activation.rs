@@ -3,7 +3,7 @@
 use super::GraphBuilder;
 use crate::error::Result;
 use crate::graph::Value;
-use crate::ops::{Activation, Prelu, Scalar, Softmax, Unary};
+use crate::ops::{Activation, Dropout, Prelu, Scalar, Softmax, Unary};
 
 /// The ops, as in `torch.nn.functional`. Each returns [`EngineError::Op`](crate::EngineError::Op) where shapes, types or
 /// options do not fit; the types named in the text give the contract in full.
@@ -77,6 +77,17 @@ impl GraphBuilder {
     /// [`Unary::Softshrink`]; PyTorch's default lambda is 0.5.
     pub fn softshrink(&mut self, x: Value, lambda: f32) -> Result<Value> {
         self.apply(Unary::Softshrink(Scalar::new(lambda)), &[x])
+    }
+
+    /// [`Unary::SmoothL1`]; PyTorch's default beta is 1.
+    pub fn smooth_l1(&mut self, x: Value, beta: f32) -> Result<Value> {
+        self.apply(Unary::SmoothL1(Scalar::new(beta)), &[x])
+    }
+
+    /// Zeroes elements with probability `p`, by the words of `random`, u32 `[4]` of seed low, seed high, step and 0
+    /// ([`Dropout`]). Each dropout of a network has a `stream` of its own.
+    pub fn dropout(&mut self, x: Value, p: f32, random: Value, stream: u32) -> Result<Value> {
+        self.apply(Dropout { p: Scalar::new(p), stream }, &[x, random])
     }
 
     /// Softmax over `dim`, of `x + mask` where there is a mask ([`Softmax`]).

@@ -1,9 +1,24 @@
-//! Normalisation.
+//! Normalisation, and the sums by channel that it and its gradients are made of.
 
 use super::GraphBuilder;
 use crate::error::{Mismatch, Result};
 use crate::graph::Value;
-use crate::ops::{BatchNorm, GroupNorm, L2Normalize, LayerNorm, LocalResponseNorm, OpRules, Scalar, expect};
+use crate::ops::{
+    BatchNorm, ChannelJoin, ChannelResult, ChannelSum, ChannelTerms, GroupNorm, L2Normalize, LayerNorm,
+    LocalResponseNorm, OpRules, Scalar, Statistics, expect,
+};
+
+/// What [`GraphBuilder::batch_norm_training`] makes of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchNormTraining {
+    /// The normalised batch.
+    pub output: Value,
+    /// The batch's own means, `[C]`. Their gradient ends here, as that of the variances.
+    pub mean: Value,
+    /// The batch's own variances, `[C]`, biased: the sum of squares divided by the number of elements. PyTorch puts the
+    /// unbiased one, `n / (n - 1)` times this, into its running estimate.
+    pub variance: Value,
+}
 
 /// The ops. Each returns [`EngineError::Op`](crate::EngineError::Op) where shapes, types or options do not fit; the
 /// types named in the text give the contract in full.
@@ -21,11 +36,83 @@ impl GraphBuilder {
         epsilon: f32,
     ) -> Result<Value> {
         let (weight, bias) = self.affine(BatchNorm::NAME, x, weight.into(), bias.into())?;
-        self.apply(BatchNorm { epsilon: Scalar::new(epsilon) }, &[x, mean, variance, weight, bias])
+        self.apply(BatchNorm::given(epsilon), &[x, mean, variance, weight, bias])
     }
 
-    /// Normalisation of `[N, C, ...]` over `groups` of neighbouring channels, image by image ([`GroupNorm`]); weight and
-    /// bias are `[C]`, or absent.
+    /// Batch normalisation of `[N, C, ...]` by the batch's own mean and variance: `torch.nn.functional.batch_norm` with
+    /// `training=True`. Weight and bias are `[C]`, or absent. The variance is of the differences from the mean, so that
+    /// channels far from zero keep their digits. A batch of one value a channel, which would always become the bias, is
+    /// refused, as PyTorch does.
+    pub fn batch_norm_training(
+        &mut self,
+        x: Value,
+        weight: impl Into<Option<Value>>,
+        bias: impl Into<Option<Value>>,
+        epsilon: f32,
+    ) -> Result<BatchNormTraining> {
+        let desc = self.desc(x);
+        expect::channels(desc)
+            .and_then(|channels| match desc.elements() == channels {
+                true => Err(Mismatch::new("batch", "more than one value a channel in training", desc)),
+                false => Ok(()),
+            })
+            .map_err(|mismatch| mismatch.at(BatchNorm::NAME, &self.path))?;
+        let (weight, bias) = self.affine(BatchNorm::NAME, x, weight.into(), bias.into())?;
+        let (mean, variance) = self.channel_moments(x)?;
+        let op = BatchNorm { statistics: Statistics::Batch, ..BatchNorm::given(epsilon) };
+        let output = self.apply(op, &[x, mean, variance, weight, bias])?;
+        Ok(BatchNormTraining { output, mean, variance })
+    }
+
+    /// The sum of `[N, C, ...]` over all but the channels, of `[C]`: `x.sum([0, 2, 3])` of images, in parts that fill a
+    /// GPU ([`ChannelSum`]). Made for gradients, it has none itself; [`sum`](Self::sum) has.
+    pub fn channel_sum(&mut self, x: Value) -> Result<Value> {
+        self.channel_total(ChannelTerms::Values, &[x])
+    }
+
+    /// The sum of the products of two tensors of one shape `[N, C, ...]` over all but the channels, of `[C]`
+    /// ([`ChannelSum`]). Like [`channel_sum`](Self::channel_sum) it has no gradient.
+    pub fn channel_dot(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.channel_total(ChannelTerms::Products, &[a, b])
+    }
+
+    /// Mean and biased variance of `[N, C, ...]` over all but the channels, of `[C]` each: `torch.var_mean` with
+    /// `correction=0` ([`ChannelSum`]). The variance is of the differences from the mean, and never negative. They
+    /// have no gradient.
+    pub fn channel_moments(&mut self, x: Value) -> Result<(Value, Value)> {
+        let parts = self.apply(ChannelSum { terms: ChannelTerms::Moments }, &[x])?;
+        Ok((
+            self.channel_join(x, parts, ChannelResult::Mean)?,
+            self.channel_join(x, parts, ChannelResult::Variance)?,
+        ))
+    }
+
+    /// The gradients of bias and weight of a normalisation by channel, given that of its result.
+    pub(crate) fn normalized_sums(
+        &mut self,
+        grad: Value,
+        x: Value,
+        mean: Value,
+        variance: Value,
+        epsilon: f32,
+    ) -> Result<(Value, Value)> {
+        let terms = ChannelTerms::Normalized { epsilon: Scalar::new(epsilon) };
+        let parts = self.apply(ChannelSum { terms }, &[grad, x, mean, variance])?;
+        let mut sum = |row| self.channel_join(grad, parts, ChannelResult::Sum { row });
+        Ok((sum(0)?, sum(1)?))
+    }
+
+    fn channel_total(&mut self, terms: ChannelTerms, inputs: &[Value]) -> Result<Value> {
+        let parts = self.apply(ChannelSum { terms }, inputs)?;
+        self.channel_join(inputs[0], parts, ChannelResult::Sum { row: 0 })
+    }
+
+    fn channel_join(&mut self, of: Value, parts: Value, result: ChannelResult) -> Result<Value> {
+        self.apply(ChannelJoin { of: self.desc(of).shape.clone(), result }, &[parts])
+    }
+
+    /// Normalisation of `[N, C, ...]` over `groups` of neighbouring channels, image by image ([`GroupNorm`]); weight
+    /// and bias are `[C]`, or absent.
     pub fn group_norm(
         &mut self,
         x: Value,

@@ -147,12 +147,9 @@ impl GraphBuilder {
     fn adaptive_pool2d(&mut self, x: Value, pooling: AdaptivePooling, output: [usize; 2]) -> Result<Value> {
         let op = AdaptivePool2d { pooling, output };
         let &[_, _, height, width] = self.desc(x).shape.as_slice() else { return self.apply(op, &[x]) };
-        if output == [1, 1] {
-            // One window: a reduction, which shares it among invocations.
-            return match pooling {
-                AdaptivePooling::Max => self.max(x, &[2, 3], true),
-                AdaptivePooling::Average => self.mean(x, &[2, 3], true),
-            };
+        if output == [1, 1] && pooling == AdaptivePooling::Average {
+            // One window: a reduction, whose gradient is a number a plane.
+            return self.mean(x, &[2, 3], true);
         }
         let longest = |input: usize, output: usize| longest_window(input, output.max(1));
         let window = longest(height, output[0]).saturating_mul(longest(width, output[1]));

@@ -3,8 +3,10 @@
 use kiln_kernels::{pool2d_average, pool2d_max};
 
 use super::pool2d::window_iterations;
-use super::{OpRules, expect};
+use super::{AdaptivePool2dGrad, OpRules, Reduce, Reduction, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
 
@@ -13,6 +15,9 @@ use crate::tensor::{DType, TensorDesc};
 pub enum AdaptivePooling {
     /// The greatest element: `torch.nn.functional.adaptive_max_pool2d`.
     Max,
+    /// Where in its plane the greatest element lies, `h * W + w` as u32: PyTorch's `return_indices`. The first of equals,
+    /// but the last NaN.
+    MaxIndex,
     /// The mean: `torch.nn.functional.adaptive_avg_pool2d`.
     Average,
 }
@@ -46,10 +51,14 @@ impl OpRules for AdaptivePool2d {
                 return Err(Mismatch::new(what, "a product below 2^32", format!("{from} and {to}")));
             }
         }
-        Ok(TensorDesc::f32([input.shape[0], input.shape[1], self.output[0], self.output[1]]))
+        let dtype = if self.pooling == AdaptivePooling::MaxIndex { DType::U32 } else { DType::F32 };
+        Ok(TensorDesc::new([input.shape[0], input.shape[1], self.output[0], self.output[1]], dtype))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        if let Some(reduction) = self.reduction() {
+            return reduction.lower(lowering);
+        }
         let input = &lowering.input(0).desc.shape;
         let longest = |axis: usize| longest_window(input[2 + axis], self.output[axis]);
         lowering.check_iterations(window_iterations(longest(0), longest(1)))?;
@@ -59,13 +68,14 @@ impl OpRules for AdaptivePool2d {
             let input = lowering.rowwise(0, &block)?;
             let count = block.elements;
             match self.pooling {
-                AdaptivePooling::Max => {
+                AdaptivePooling::Max | AdaptivePooling::MaxIndex => {
                     let empty = f32::NEG_INFINITY;
                     let params =
                         pool2d_max::Params { count, in_h, in_w, out_h, out_w, empty, ..Default::default() };
                     let bindings = pool2d_max::Bindings { input, output: block.output };
                     let variant = pool2d_max::Variant::Base;
-                    let overrides = pool2d_max::Overrides { index: 0, adaptive: 1 }.pairs();
+                    let index = u32::from(self.pooling == AdaptivePooling::MaxIndex);
+                    let overrides = pool2d_max::Overrides { index, adaptive: 1 }.pairs();
                     let groups = u64::from(count.div_ceil(variant.threads()));
                     lowering.dispatch(variant.kernel(), overrides, &params, bindings.into_array(), groups)?;
                 }
@@ -81,6 +91,34 @@ impl OpRules for AdaptivePool2d {
             }
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (input, grad) = (backward.input(0), backward.grad());
+        let shape = &backward.g.desc(input).shape;
+        let op = AdaptivePool2dGrad { pooling: self.pooling, extents: [shape[2], shape[3]] };
+        let gradient = match self.pooling {
+            AdaptivePooling::Average => backward.g.apply(op, &[grad])?,
+            AdaptivePooling::Max => {
+                let places = Self { pooling: AdaptivePooling::MaxIndex, ..*self };
+                let places = backward.g.apply(places, &[input])?;
+                backward.g.apply(op, &[places, grad])?
+            }
+            AdaptivePooling::MaxIndex => return Err(backward.refuse("pooling to f32")),
+        };
+        Ok(vec![Some(gradient)])
+    }
+}
+
+impl AdaptivePool2d {
+    /// A single window is the whole plane, which a reduction shares among invocations.
+    fn reduction(&self) -> Option<Reduce> {
+        let reduction = match self.pooling {
+            AdaptivePooling::Max => Reduction::Max,
+            AdaptivePooling::Average => Reduction::Mean,
+            AdaptivePooling::MaxIndex => return None,
+        };
+        (self.output == [1, 1]).then(|| Reduce { reduction, dims: vec![2, 3], keep_dim: true })
     }
 }
 

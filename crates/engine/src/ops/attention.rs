@@ -2,8 +2,10 @@
 
 use kiln_kernels::{attention_any, attention_packed};
 
-use super::{OpRules, Scalar, expect};
+use super::{AttentionGrad, AttentionGradSums, AttentionInput, OpRules, Scalar, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::select;
 use crate::tensor::{DType, TensorDesc};
@@ -93,5 +95,22 @@ impl OpRules for Attention {
             }
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let Attention { heads, scale } = *self;
+        let [q, k, v, spans] = [0, 1, 2, 3].map(|index| backward.input(index));
+        let (result, grad) = (backward.output(), backward.grad());
+        let sums = backward.g.apply(AttentionGradSums { heads, scale }, &[q, k, spans, result, grad])?;
+        let mut gradients = backward.none();
+        for (index, of) in
+            [AttentionInput::Query, AttentionInput::Key, AttentionInput::Value].into_iter().enumerate()
+        {
+            if backward.wants(index) {
+                let op = AttentionGrad { heads, scale, of };
+                gradients[index] = Some(backward.g.apply(op, &[q, k, v, spans, grad, sums])?);
+            }
+        }
+        Ok(gradients)
     }
 }

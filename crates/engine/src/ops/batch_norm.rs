@@ -1,22 +1,45 @@
-//! Batch normalisation by running statistics.
+//! Batch normalisation.
 
 use kiln_kernels::batch_norm;
 
-use super::{OpRules, Scalar, expect};
+use super::{Activation, BatchNormGrad, OpRules, Scalar, Unary, UnaryGrad, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
-use crate::planes::Planes;
-use crate::select::{PlaneForm, plane_form};
+use crate::planes::{PlaneLoads, Planes};
 use crate::tensor::TensorDesc;
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias` by channel, the second dimension:
-/// `torch.nn.functional.batch_norm` with `training=False` (Ioffe and Szegedy, 2015).
+/// `torch.nn.functional.batch_norm` (Ioffe and Szegedy, 2015).
 ///
 /// Inputs: x of `[N, C]` or `[N, C, ...]`, then mean, variance, weight and bias of `[C]` each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchNorm {
     /// Added to the variance.
     pub epsilon: Scalar,
+    /// Where mean and variance come from, on which the gradient depends.
+    pub statistics: Statistics,
+    /// Whether a relu follows in the same pass.
+    pub relu: bool,
+}
+
+/// What the statistics of a [`BatchNorm`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Statistics {
+    /// Numbers like any others, such as running estimates: PyTorch's `training=False`. Each of the five inputs has a
+    /// gradient.
+    Given,
+    /// Mean and biased variance of x itself: `training=True`. The gradient of x allows for that it moves them, and
+    /// theirs ends here.
+    Batch,
+}
+
+impl BatchNorm {
+    /// By statistics that are given.
+    pub fn given(epsilon: f32) -> Self {
+        Self { epsilon: Scalar::new(epsilon), statistics: Statistics::Given, relu: false }
+    }
 }
 
 impl OpRules for BatchNorm {
@@ -33,10 +56,13 @@ impl OpRules for BatchNorm {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         for block in lowering.blocks()? {
-            let planes = Planes::of(lowering.output.desc, &block);
-            let variant = match plane_form(lowering.profile, planes.inner) {
-                PlaneForm::Narrow => batch_norm::Variant::Narrow,
-                PlaneForm::Wide => batch_norm::Variant::Wide,
+            let (planes, loads) = Planes::of(lowering.output.desc, &block).loads(lowering.profile);
+            let variant = match loads {
+                PlaneLoads::Narrow => batch_norm::Variant::Narrow,
+                PlaneLoads::Wide => batch_norm::Variant::Wide,
+                PlaneLoads::NarrowVector => batch_norm::Variant::NarrowVector,
+                PlaneLoads::WideVector => batch_norm::Variant::WideVector,
+                PlaneLoads::Across => batch_norm::Variant::Across,
             };
             let runs = planes.runs(variant.threads(), variant.lanes(), variant.steps());
             let Planes { planes, channels, inner } = planes;
@@ -55,9 +81,62 @@ impl OpRules for BatchNorm {
                 bias: lowering.whole(4)?,
                 output: block.output,
             };
-            lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), runs.workgroups)?;
+            let overrides = batch_norm::Overrides { relu: u32::from(self.relu) };
+            let bindings = bindings.into_array();
+            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings, runs.workgroups)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let [x, mean, variance, weight] = [0, 1, 2, 3].map(|index| backward.input(index));
+        let wants = [0, 1, 2, 3, 4].map(|index| backward.wants(index));
+        let mut grad = backward.grad();
+        if self.relu {
+            let op = UnaryGrad { function: Unary::Activation(Activation::Relu) };
+            grad = backward.g.apply(op, &[backward.output(), grad])?;
+        }
+        let (g, epsilon) = (&mut *backward.g, self.epsilon.get());
+        let own = self.statistics == Statistics::Batch;
+        let sums = if own || wants[1..].contains(&true) {
+            Some(g.normalized_sums(grad, x, mean, variance, epsilon)?)
+        } else {
+            None
+        };
+        let mut gradients = vec![None; 5];
+        if let Some((bias_grad, weight_grad)) = sums {
+            gradients[3] = wants[3].then_some(weight_grad);
+            gradients[4] = wants[4].then_some(bias_grad);
+            if own {
+                let inputs = [grad, x, mean, variance, weight, bias_grad, weight_grad];
+                let op = BatchNormGrad { epsilon: self.epsilon };
+                gradients[0] = if wants[0] { Some(g.apply(op, &inputs)?) } else { None };
+                return Ok(gradients);
+            }
+            // Through scale = weight / sqrt(variance + epsilon), of which x - mean is a multiple.
+            let epsilon = g.scalar(epsilon);
+            let power = g.add(variance, epsilon)?;
+            let rsqrt = g.rsqrt(power)?;
+            let scale = g.mul(weight, rsqrt)?;
+            if wants[1] {
+                let pull = g.mul(scale, bias_grad)?;
+                gradients[1] = Some(g.neg(pull)?);
+            }
+            if wants[2] {
+                let half = g.scalar(-0.5);
+                let pull = g.mul(weight, weight_grad)?;
+                let pull = g.div(pull, power)?;
+                gradients[2] = Some(g.mul(pull, half)?);
+            }
+        }
+        if wants[0] {
+            // The gradient times the scale: the same kernel with other numbers.
+            let zeros = g.scalar(0.0);
+            let zeros = g.expand(zeros, &g.desc(mean).shape.clone())?;
+            let op = BatchNorm::given(epsilon);
+            gradients[0] = Some(g.apply(op, &[grad, zeros, variance, weight, zeros])?);
+        }
+        Ok(gradients)
     }
 }
 
@@ -67,7 +146,7 @@ mod tests {
 
     #[test]
     fn channels_are_the_second_dimension() {
-        let op = BatchNorm { epsilon: Scalar::new(1e-5) };
+        let op = BatchNorm::given(1e-5);
         let channels = TensorDesc::f32([3]);
         for shape in [&[2, 3][..], &[2, 3, 5], &[2, 3, 5, 7], &[2, 3, 5, 7, 11]] {
             let x = TensorDesc::f32(shape);

@@ -2,7 +2,9 @@
 
 use super::OpRules;
 use super::expect;
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
@@ -64,5 +66,18 @@ impl OpRules for Concat {
             }
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let mut gradients = backward.none();
+        let mut start = 0;
+        for (index, gradient) in gradients.iter_mut().enumerate() {
+            let end = start + backward.g.desc(backward.input(index)).shape[self.dim];
+            if backward.wants(index) {
+                *gradient = Some(backward.g.slice(backward.grad(), self.dim, start, end)?);
+            }
+            start = end;
+        }
+        Ok(gradients)
     }
 }

@@ -1,9 +1,12 @@
 //! Convolution over two spatial axes, with bias, activation and residual in the same kernel.
 
+mod backward;
 mod lower;
 
 use super::{Epilogue, OpRules, PANEL, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::select::looped;
 use crate::tensor::{DType, TensorDesc};
@@ -204,6 +207,10 @@ impl OpRules for Conv2d {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         lower::lower(self, lowering)
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        backward::backward(self, backward)
     }
 }
 

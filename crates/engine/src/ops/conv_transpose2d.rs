@@ -1,9 +1,12 @@
 //! Transposed convolution over two spatial axes, with bias, activation and residual in the same kernel.
 
+mod backward;
 mod lower;
 
 use super::{Epilogue, OpRules, PANEL, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
 
@@ -280,6 +283,10 @@ impl OpRules for ConvTranspose2d {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         lower::lower(self, lowering)
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        backward::backward(self, backward)
     }
 }
 

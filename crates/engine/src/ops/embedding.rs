@@ -1,7 +1,9 @@
 //! Rows of a table by id.
 
 use super::{OpRules, expect, index_select};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
 
@@ -31,5 +33,17 @@ impl OpRules for Embedding {
             index_select::select_rows(lowering, &block, index, indices)?;
         }
         Ok(())
+    }
+
+    /// Each row of the table takes the sum of the gradients of the places that show it, whatever shape these lie in.
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (table, ids, grad) = (backward.input(0), backward.input(1), backward.grad());
+        let g = &mut *backward.g;
+        let &[rows, width] = g.desc(table).shape.as_slice() else {
+            return Err(backward.refuse("a table of two dimensions"));
+        };
+        let count = g.desc(ids).elements();
+        let (grad, ids) = (g.reshape(grad, &[count, width])?, g.reshape(ids, &[count])?);
+        Ok(vec![Some(g.index_add(grad, 0, ids, rows)?), None])
     }
 }

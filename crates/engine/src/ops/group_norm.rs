@@ -2,8 +2,11 @@
 
 use kiln_kernels::group_norm_row;
 
-use super::{OpRules, Scalar, expect};
+use super::{BatchNorm, BatchNormGrad, OpRules, Scalar, expect};
+use crate::autodiff::Backward;
+use crate::builder::GraphBuilder;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::select::{RowForm, looped, row_form};
 use crate::tensor::TensorDesc;
@@ -69,6 +72,72 @@ impl OpRules for GroupNorm {
             lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let [x, weight] = [0, 1].map(|index| backward.input(index));
+        let (grad, wants) = (backward.grad(), [0, 1, 2].map(|index| backward.wants(index)));
+        let g = &mut *backward.g;
+        let shape = g.desc(x).shape.clone();
+        let rows = Standardized::new(g, x, shape[0] * self.groups, self.epsilon)?;
+        let mut gradients = vec![None; 3];
+        if wants[0] {
+            let mut by_channel = vec![1; shape.len() - 1];
+            by_channel[0] = shape[1];
+            let weight = g.reshape(weight, &by_channel)?;
+            let scaled = g.mul(grad, weight)?;
+            gradients[0] = Some(rows.gradient(g, scaled)?);
+        }
+        if wants[1] {
+            let normalized = rows.result(g)?;
+            gradients[1] = Some(g.channel_dot(grad, normalized)?);
+        }
+        if wants[2] {
+            gradients[2] = Some(g.channel_sum(grad)?);
+        }
+        Ok(gradients)
+    }
+}
+
+/// A tensor as rows, each brought to mean 0 and variance 1: what a group norm or a layer norm is but for the affine
+/// map. The rows are the channels of a batch of one, so that it is a batch norm by its own statistics.
+pub(super) struct Standardized {
+    shape: Vec<usize>,
+    flat: Value,
+    mean: Value,
+    variance: Value,
+    ones: Value,
+    epsilon: Scalar,
+}
+
+impl Standardized {
+    /// `rows` rows of neighbours.
+    pub(super) fn new(g: &mut GraphBuilder, x: Value, rows: usize, epsilon: Scalar) -> Result<Self> {
+        let desc = g.desc(x).clone();
+        let flat = g.reshape(x, &[1, rows, desc.elements() / rows])?;
+        let (mean, variance) = g.channel_moments(flat)?;
+        let one = g.scalar(1.0);
+        let ones = g.expand(one, &[rows])?;
+        Ok(Self { shape: desc.shape, flat, mean, variance, ones, epsilon })
+    }
+
+    /// The standardized tensor.
+    pub(super) fn result(&self, g: &mut GraphBuilder) -> Result<Value> {
+        let zero = g.scalar(0.0);
+        let zeros = g.expand(zero, &g.desc(self.mean).shape.clone())?;
+        let op = BatchNorm::given(self.epsilon.get());
+        let normalized = g.apply(op, &[self.flat, self.mean, self.variance, self.ones, zeros])?;
+        g.reshape(normalized, &self.shape)
+    }
+
+    /// The gradient of the tensor, from that of the standardized one.
+    pub(super) fn gradient(&self, g: &mut GraphBuilder, grad: Value) -> Result<Value> {
+        let &Self { flat, mean, variance, ones, epsilon, .. } = self;
+        let grad = g.reshape(grad, &g.desc(flat).shape.clone())?;
+        let (sum, product) = g.normalized_sums(grad, flat, mean, variance, epsilon.get())?;
+        let gradient =
+            g.apply(BatchNormGrad { epsilon }, &[grad, flat, mean, variance, ones, sum, product])?;
+        g.reshape(gradient, &self.shape)
     }
 }
 

@@ -3,7 +3,9 @@
 use kiln_kernels::index_select;
 
 use super::{OpRules, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::{Block, Bound, Lowering};
 use crate::tensor::{DType, TensorDesc};
 
@@ -55,6 +57,12 @@ impl OpRules for IndexSelect {
             dispatch(lowering, params, bindings)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (grad, index) = (backward.grad(), backward.input(1));
+        let extent = backward.g.desc(backward.input(0)).shape[self.dim];
+        Ok(vec![Some(backward.g.index_add(grad, self.dim, index, extent)?), None])
     }
 }
 

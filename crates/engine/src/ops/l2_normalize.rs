@@ -3,7 +3,9 @@
 use kiln_kernels::l2_normalize_row;
 
 use super::{OpRules, Scalar, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::select::{RowForm, row_form};
 use crate::tensor::{DType, TensorDesc};
@@ -46,5 +48,25 @@ impl OpRules for L2Normalize {
             lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
         }
         Ok(())
+    }
+
+    /// `(grad - y sum(grad y)) / norm`, and `grad / epsilon` where the norm is below epsilon.
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (x, y, grad) = (backward.input(0), backward.output(), backward.grad());
+        let g = &mut *backward.g;
+        let last = [g.desc(x).rank() - 1];
+        let squares = g.mul(x, x)?;
+        let square = g.sum(squares, &last, true)?;
+        let norm = g.sqrt(square)?;
+        let (epsilon, one) = (g.scalar(self.epsilon.get()), g.scalar(1.0));
+        let divisor = g.maximum(norm, epsilon)?;
+        let below = g.greater(epsilon, norm)?;
+        let moves = g.sub(one, below)?;
+        let product = g.mul(grad, y)?;
+        let along = g.sum(product, &last, true)?;
+        let along = g.mul(along, moves)?;
+        let along = g.mul(y, along)?;
+        let across = g.sub(grad, along)?;
+        Ok(vec![Some(g.div(across, divisor)?)])
     }
 }

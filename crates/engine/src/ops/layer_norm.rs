@@ -2,8 +2,11 @@
 
 use kiln_kernels::layer_norm_row;
 
+use super::group_norm::Standardized;
 use super::{OpRules, Scalar, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::select::{RowForm, row_form};
 use crate::tensor::{DType, TensorDesc};
@@ -53,5 +56,30 @@ impl OpRules for LayerNorm {
             lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let [x, weight] = [0, 1].map(|index| backward.input(index));
+        let (grad, wants) = (backward.grad(), [0, 1, 2].map(|index| backward.wants(index)));
+        let g = &mut *backward.g;
+        let desc = g.desc(x);
+        let (cols, count) = (desc.last(), desc.elements() / desc.last());
+        let rows = Standardized::new(g, x, count, self.epsilon)?;
+        let mut gradients = vec![None; 3];
+        if wants[0] {
+            let scaled = g.mul(grad, weight)?;
+            gradients[0] = Some(rows.gradient(g, scaled)?);
+        }
+        // Weight and bias have a number for each column.
+        let columns = g.reshape(grad, &[count, cols])?;
+        if wants[1] {
+            let normalized = rows.result(g)?;
+            let normalized = g.reshape(normalized, &[count, cols])?;
+            gradients[1] = Some(g.channel_dot(columns, normalized)?);
+        }
+        if wants[2] {
+            gradients[2] = Some(g.channel_sum(columns)?);
+        }
+        Ok(gradients)
     }
 }

@@ -2,12 +2,16 @@
 
 use kiln_kernels::local_response_norm;
 
-use super::{OpRules, Scalar, expect};
+use super::{AveragePadding, LocalResponseNormGrad, OpRules, PoolOptions, Scalar, expect};
+use crate::autodiff::Backward;
+use crate::builder::GraphBuilder;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::planes::Planes;
 use crate::select::{PlaneForm, looped, plane_form};
 use crate::tensor::TensorDesc;
+use crate::window::Padding;
 
 /// `x / (k + alpha / size * s)^beta`, where `s` is the sum of the squares of `size` neighbouring channels at the same
 /// place: `size / 2` before, the channel itself and `(size - 1) / 2` after, none beyond the ends.
@@ -78,6 +82,56 @@ impl OpRules for LocalResponseNorm {
         }
         Ok(())
     }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (input, grad) = (backward.input(0), backward.grad());
+        let gradient = match self.size <= LocalResponseNormGrad::LONGEST {
+            true => backward.g.apply(LocalResponseNormGrad { forward: *self }, &[input, grad])?,
+            false => self.backward_by_pools(backward.g, input, grad)?,
+        };
+        Ok(vec![Some(gradient)])
+    }
+}
+
+impl LocalResponseNorm {
+    /// The formula of [`LocalResponseNormGrad`] in ops: its sums over channels are means of windows that slide along them.
+    fn backward_by_pools(&self, g: &mut GraphBuilder, x: Value, grad: Value) -> Result<Value> {
+        let shape = g.desc(x).shape.clone();
+        let columns = [shape[0], 1, shape[1], g.desc(x).elements_behind(2)];
+        let (x, grad) = (g.reshape(x, &columns)?, g.reshape(grad, &columns)?);
+        // Beyond every channel there is nothing to see.
+        let [before, after] = [self.size / 2, (self.size - 1) / 2].map(|reach| reach.min(shape[1] - 1));
+        let window = before + after + 1;
+        let mean = |g: &mut GraphBuilder, terms: Value, sides: [usize; 2]| {
+            let padding = Padding::Sides([sides, [0, 0]]);
+            let options = PoolOptions { stride: [1, 1], padding, ..PoolOptions::new([window, 1]) };
+            g.avg_pool2d(terms, options, AveragePadding::Include)
+        };
+        let scale = self.alpha.get() / self.size as f32 * window as f32;
+
+        let squares = g.mul(x, x)?;
+        let squares = mean(g, squares, [before, after])?;
+        let base = scaled(g, squares, scale)?;
+        let k = g.scalar(self.k.get());
+        let base = g.add(base, k)?;
+        let exponent = g.log(base)?;
+        let exponent = scaled(g, exponent, -self.beta.get())?;
+        let power = g.exp(exponent)?;
+        let own = g.mul(grad, power)?;
+        let pulls = g.mul(own, x)?;
+        let pulls = g.div(pulls, base)?;
+        // A channel is seen by those that it does not see, at odd ends.
+        let pull = mean(g, pulls, [after, before])?;
+        let pull = g.mul(pull, x)?;
+        let pull = scaled(g, pull, 2.0 * scale * self.beta.get())?;
+        let gradient = g.sub(own, pull)?;
+        g.reshape(gradient, &shape)
+    }
+}
+
+fn scaled(g: &mut GraphBuilder, x: Value, factor: f32) -> Result<Value> {
+    let factor = g.scalar(factor);
+    g.mul(x, factor)
 }
 
 #[cfg(test)]

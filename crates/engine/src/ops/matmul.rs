@@ -3,7 +3,9 @@
 use kiln_kernels::{matmul_naive, matmul_register, matmul_shared, matmul_vector};
 
 use super::{Epilogue, OpRules, PANEL, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::{Block, Bound, Lowering, Piece};
 use crate::select::{self, MatmulKernel};
 use crate::tensor::{DType, TensorDesc};
@@ -181,9 +183,68 @@ impl OpRules for Matmul {
         }
         Ok(())
     }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let transposed = match self.rhs {
+            RhsLayout::RowMajor => false,
+            RhsLayout::Transposed => true,
+            RhsLayout::Panels { .. } => return Err(backward.refuse("a product of plain matrices")),
+        };
+        if self.epilogue != Epilogue::default() {
+            return Err(backward.refuse("a product without an epilogue, which passes add later"));
+        }
+        let (lhs, rhs, grad) = (backward.input(0), backward.input(1), backward.grad());
+        let layout = |transposed| if transposed { RhsLayout::Transposed } else { RhsLayout::RowMajor };
+        let product = |transpose_lhs, transpose_rhs| Matmul {
+            transpose_lhs,
+            rhs: layout(transpose_rhs),
+            epilogue: Epilogue::default(),
+        };
+        let mut gradients = backward.none();
+        if backward.wants(0) {
+            // `grad rhs^T`, or its transpose `rhs grad^T`, as the left side lies.
+            let gradient = match self.transpose_lhs {
+                false => backward.g.apply(product(false, !transposed), &[grad, rhs])?,
+                true => backward.g.apply(product(transposed, true), &[rhs, grad])?,
+            };
+            gradients[0] = Some(backward.sum_to(gradient, lhs)?);
+        }
+        if backward.wants(1) {
+            let (lhs, grad) = self.merged(backward, lhs, rhs, grad)?;
+            // `lhs^T grad`, or its transpose `grad^T lhs`, as the right side lies.
+            let gradient = match transposed {
+                false => backward.g.apply(product(!self.transpose_lhs, false), &[lhs, grad])?,
+                true => backward.g.apply(product(true, self.transpose_lhs), &[grad, lhs])?,
+            };
+            gradients[1] = Some(backward.sum_to(gradient, rhs)?);
+        }
+        Ok(gradients)
+    }
 }
 
 impl Matmul {
+    /// The left side and the gradient as single matrices, where a batch on the left is only more rows: so the sum over
+    /// the batch is part of the product.
+    fn merged(
+        &self,
+        backward: &mut Backward<'_>,
+        lhs: Value,
+        rhs: Value,
+        grad: Value,
+    ) -> Result<(Value, Value)> {
+        let g = &mut *backward.g;
+        let batched = g.desc(lhs).rank() > 2;
+        if self.transpose_lhs || !batched || g.desc(rhs).rank() > 2 {
+            return Ok((lhs, grad));
+        }
+        let mut flat = |value: Value| {
+            let desc = g.desc(value);
+            let (rows, cols) = (desc.elements() / desc.last(), desc.last());
+            g.reshape(value, &[rows, cols])
+        };
+        Ok((flat(lhs)?, flat(grad)?))
+    }
+
     fn launch(&self, geometry: &Geometry, block: &Block, piece: &Piece) -> Launch {
         let (rows, cols, depth) = (geometry.rows as u32, geometry.cols as u32, geometry.depth as u32);
         let output_rows = block.elements / cols;

@@ -4,8 +4,10 @@ use std::hash::{Hash, Hasher};
 
 use kiln_kernels::pad;
 
-use super::{OpRules, expect};
+use super::{OpRules, PadGrad, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::{Block, Lowering};
 use crate::tensor::{DType, TensorDesc};
 use crate::views::halves;
@@ -100,6 +102,14 @@ impl OpRules for Pad {
             self.lower_block(lowering, &block, by_rows)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let mut grad = backward.grad();
+        for (dim, &sides) in self.sides.iter().enumerate().filter(|(_, sides)| **sides != [0, 0]) {
+            grad = backward.g.apply(PadGrad { dim, sides, mode: self.mode }, &[grad])?;
+        }
+        Ok(vec![Some(grad)])
     }
 }
 

@@ -1,7 +1,9 @@
 //! Dimensions in another order.
 
 use super::{OpRules, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
@@ -51,5 +53,13 @@ impl OpRules for Permute {
             .dispatch(lowering)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let mut inverse = vec![0; self.dims.len()];
+        for (place, &dim) in self.dims.iter().enumerate() {
+            inverse[dim] = place;
+        }
+        Ok(vec![Some(backward.g.permute(backward.grad(), &inverse)?)])
     }
 }

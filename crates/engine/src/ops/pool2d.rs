@@ -2,8 +2,10 @@
 
 use kiln_kernels::{pool2d_average, pool2d_max, pool2d_row};
 
-use super::{OpRules, expect};
+use super::{AvgPool2dGrad, MaxPool2dGrad, OpRules, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::{Block, Lowering};
 use crate::select;
 use crate::tensor::{DType, TensorDesc};
@@ -128,10 +130,7 @@ impl OpRules for Pool2d {
         let [height, width] = axes;
         let output = &lowering.output.desc.shape;
         let sizes = [height.input, width.input, output[2], output[3]].map(|size| size as u32);
-        let row = match self.pooling {
-            Pooling::MaxIndex => None,
-            _ => select::pool2d_row(lowering.profile, &width, output[3]),
-        };
+        let row = select::pool2d_row(lowering.profile, &width, output[3]);
         for block in lowering.blocks()? {
             match (row, self.pooling) {
                 (Some(variant), _) => self.lower_row(lowering, &block, variant, &axes, sizes)?,
@@ -140,6 +139,27 @@ impl OpRules for Pool2d {
             }
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (input, grad) = (backward.input(0), backward.grad());
+        let image = backward.g.desc(input);
+        let axes = self.axes(image).map_err(|mismatch| backward.refuse(mismatch))?;
+        let (options, extents) = (self.options, axes.map(|axis| axis.input));
+        let gradient = match self.pooling {
+            Pooling::Max => {
+                let maxima = match MaxPool2dGrad::wants_input(&axes) {
+                    true => input,
+                    false => backward.g.apply(Self { pooling: Pooling::MaxIndex, options }, &[input])?,
+                };
+                backward.g.apply(MaxPool2dGrad { options, extents }, &[maxima, grad])?
+            }
+            Pooling::MaxIndex => return Err(backward.refuse("pooling to f32")),
+            Pooling::Average(padding) => {
+                backward.g.apply(AvgPool2dGrad { padding, options, extents }, &[grad])?
+            }
+        };
+        Ok(vec![Some(gradient)])
     }
 }
 
@@ -173,9 +193,10 @@ impl Pool2d {
         };
         let overrides = pool2d_row::Overrides {
             op: match self.pooling {
-                Pooling::Max | Pooling::MaxIndex => 0,
+                Pooling::Max => 0,
                 Pooling::Average(AveragePadding::Exclude) => 1,
                 Pooling::Average(AveragePadding::Include) => 2,
+                Pooling::MaxIndex => 3,
             },
             kernel_w: width.kernel as u32,
             stride_w: width.stride as u32,

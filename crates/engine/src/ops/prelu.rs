@@ -3,7 +3,9 @@
 use kiln_kernels::prelu;
 
 use super::{OpRules, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::planes::Planes;
 use crate::select::{PlaneForm, plane_form};
@@ -55,6 +57,39 @@ impl OpRules for Prelu {
             lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), runs.workgroups)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (x, weight, grad) = (backward.input(0), backward.input(1), backward.grad());
+        let wants = [0, 1].map(|index| backward.wants(index));
+        let g = &mut *backward.g;
+        let desc = g.desc(x).clone();
+        let zero = g.scalar(0.0);
+        let by_channel = g.desc(weight).elements() > 1;
+        let mut gradients = vec![None; 2];
+        if wants[0] {
+            let mut shape = vec![1; if by_channel { desc.rank() - 1 } else { 0 }];
+            if let Some(channels) = shape.first_mut() {
+                *channels = desc.shape[1];
+            }
+            let slope = g.reshape(weight, &shape)?;
+            let (one, above) = (g.scalar(1.0), g.greater(x, zero)?);
+            let below = g.sub(one, above)?;
+            let below = g.mul(below, slope)?;
+            let factor = g.add(above, below)?;
+            gradients[0] = Some(g.mul(grad, factor)?);
+        }
+        if wants[1] {
+            let below = g.minimum(x, zero)?;
+            let (grad, below) = if by_channel {
+                (grad, below)
+            } else {
+                let one_channel = [desc.rows(), 1, desc.row_elements()];
+                (g.reshape(grad, &one_channel)?, g.reshape(below, &one_channel)?)
+            };
+            gradients[1] = Some(g.channel_dot(grad, below)?);
+        }
+        Ok(gradients)
     }
 }
 

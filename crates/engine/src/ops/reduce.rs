@@ -1,11 +1,13 @@
 //! Sums, means and maxima over any dimensions.
 
-use kiln_kernels::reduce_row;
+use kiln_kernels::{reduce_columns, reduce_row};
 
 use super::{OpRules, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
-use crate::select::{RowForm, looped, row_form};
+use crate::select::{RowForm, SOFTWARE_ITERATIONS, looped, row_form};
 use crate::tensor::{DType, TensorDesc};
 use crate::views::{View, halves};
 
@@ -31,6 +33,52 @@ pub struct Reduce {
     pub dims: Vec<usize>,
     /// Whether each leaves an extent of 1 behind.
     pub keep_dim: bool,
+}
+
+/// Columns that fill a GPU, and rows that a loop of each invocation takes in its stride.
+const MANY_COLUMNS: usize = 4096;
+const FEW_ROWS: usize = 64;
+
+impl Reduce {
+    /// Whether to sum down the columns of a matrix, which is what sums over the first dimensions are: where there are
+    /// enough columns for the device, or few rows, and these are not too many for one invocation.
+    fn by_columns(&self, lowering: &Lowering<'_>) -> bool {
+        let is_sum = matches!(self.reduction, Reduction::Sum | Reduction::Mean);
+        let leading = self.dims.iter().copied().eq(0..self.dims.len());
+        let (input, cols) = (lowering.input(0).desc, lowering.output.desc.elements());
+        let rows = input.elements() / cols;
+        let fills = match lowering.profile.kind.is_software() {
+            true => looped(rows.div_ceil(64) as u64, 1) + 2 * rows as u64 <= SOFTWARE_ITERATIONS,
+            false => cols >= MANY_COLUMNS || rows <= FEW_ROWS,
+        };
+        is_sum && leading && fills
+    }
+
+    fn lower_columns(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        use reduce_columns::Variant;
+        let (input, output) = (lowering.input(0).desc, lowering.output.desc);
+        let cols = output.elements();
+        for block in lowering.blocks()? {
+            let (start, count) = (block.rows.start * output.row_elements(), block.elements as usize);
+            let in_fours = [cols, start, count].iter().all(|size| size.is_multiple_of(4));
+            let (variant, width) = match (lowering.profile.kind.is_software(), in_fours) {
+                (true, true) => (Variant::CpuVector, 4),
+                (true, false) => (Variant::Cpu, 1),
+                (false, _) => (Variant::Gpu, 1),
+            };
+            let params = reduce_columns::Params {
+                rows: (input.elements() / cols) as u32,
+                cols: (cols / width) as u32,
+                start: (start / width) as u32,
+                count: (count / width) as u32,
+            };
+            let bindings = reduce_columns::Bindings { input: lowering.whole(0)?, output: block.output };
+            let overrides = reduce_columns::Overrides { op: u32::from(self.reduction == Reduction::Mean) };
+            let groups = u64::from(params.count.div_ceil(variant.threads()));
+            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
+        }
+        Ok(())
+    }
 }
 
 impl OpRules for Reduce {
@@ -62,6 +110,9 @@ impl OpRules for Reduce {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        if self.by_columns(lowering) {
+            return self.lower_columns(lowering);
+        }
         let input = lowering.input(0).desc;
         let split = |pick: bool, shape: &[usize]| -> (Vec<usize>, Vec<usize>) {
             let strides = input.strides();
@@ -119,5 +170,33 @@ impl OpRules for Reduce {
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (input, output, grad) = (backward.input(0), backward.output(), backward.grad());
+        let g = &mut *backward.g;
+        let shape = g.desc(input).shape.clone();
+        let kept: Vec<usize> =
+            shape.iter().enumerate().map(|(dim, &n)| if self.dims.contains(&dim) { 1 } else { n }).collect();
+        let grad = g.reshape(grad, &kept)?;
+        let gradient = match self.reduction {
+            Reduction::Sum => g.expand(grad, &shape)?,
+            Reduction::Mean => {
+                let count: usize = self.dims.iter().map(|&dim| shape[dim]).product();
+                let share = g.scalar((1.0 / count as f64) as f32);
+                let grad = g.mul(grad, share)?;
+                g.expand(grad, &shape)?
+            }
+            Reduction::Max => {
+                // Equal maxima share the gradient, as with `torch.amax`.
+                let maximum = g.reshape(output, &kept)?;
+                let hits = g.equal(input, maximum)?;
+                let count = g.sum(hits, &self.dims, true)?;
+                let share = g.div(grad, count)?;
+                g.mul(hits, share)?
+            }
+            Reduction::Argmax => return Err(backward.refuse("a reduction to f32")),
+        };
+        Ok(vec![Some(gradient)])
     }
 }

@@ -1,7 +1,9 @@
 //! The same elements under another shape.
 
 use super::{OpRules, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
 
@@ -28,5 +30,10 @@ impl OpRules for Reshape {
     fn lower(&self, _: &mut Lowering<'_>) -> Result<()> {
         // The plan gives the output the input's pieces; nothing is left to compute.
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let shape = backward.g.desc(backward.input(0)).shape.clone();
+        Ok(vec![Some(backward.g.reshape(backward.grad(), &shape)?)])
     }
 }

@@ -2,8 +2,10 @@
 
 use kiln_kernels::segment_mean;
 
-use super::{OpRules, expect};
+use super::{OpRules, SegmentMeanGrad, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
 
@@ -41,5 +43,12 @@ impl OpRules for SegmentMean {
         let variant = segment_mean::Variant::Base;
         let groups = u64::from(count.div_ceil(variant.threads()));
         lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (input, offsets, grad) = (backward.input(0), backward.input(1), backward.grad());
+        let g = &mut *backward.g;
+        let rows = g.desc(input).rows();
+        Ok(vec![Some(g.apply(SegmentMeanGrad { rows }, &[grad, offsets])?), None])
     }
 }

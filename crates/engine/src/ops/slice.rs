@@ -1,7 +1,9 @@
 //! A range of one dimension.
 
-use super::{OpRules, expect};
+use super::{OpRules, Pad, PadMode, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
@@ -50,5 +52,13 @@ impl OpRules for Slice {
             .dispatch(lowering)?;
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let shape = &backward.g.desc(backward.input(0)).shape;
+        let mut sides = vec![[0, 0]; shape.len()];
+        sides[self.dim] = [self.start, shape[self.dim] - self.end];
+        let pad = Pad { sides, mode: PadMode::Constant(0.0) };
+        Ok(vec![Some(backward.g.apply(pad, &[backward.grad()])?)])
     }
 }

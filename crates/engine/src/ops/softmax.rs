@@ -3,7 +3,9 @@
 use kiln_kernels::softmax_row;
 
 use super::{OpRules, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::select::{RowForm, row_form};
 use crate::tensor::{DType, TensorDesc};
@@ -89,5 +91,30 @@ impl OpRules for Softmax {
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
         }
         Ok(())
+    }
+
+    /// With `y` the softmax: `y * (grad - sum(grad * y))`, or `grad - y * sum(grad)` for the logarithm. The mask is added
+    /// to the input and has the same gradient.
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (output, grad) = (backward.output(), backward.grad());
+        let g = &mut *backward.g;
+        let gradient = if self.log {
+            let softmax = g.exp(output)?;
+            let sum = g.sum(grad, &[self.dim], true)?;
+            let pull = g.mul(softmax, sum)?;
+            g.sub(grad, pull)?
+        } else {
+            let product = g.mul(grad, output)?;
+            let sum = g.sum(product, &[self.dim], true)?;
+            let centred = g.sub(grad, sum)?;
+            g.mul(output, centred)?
+        };
+        let mut gradients = backward.none();
+        for (index, slot) in gradients.iter_mut().enumerate() {
+            if backward.wants(index) {
+                *slot = Some(backward.sum_to(gradient, backward.input(index))?);
+            }
+        }
+        Ok(gradients)
     }
 }

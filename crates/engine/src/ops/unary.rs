@@ -2,9 +2,12 @@
 
 use kiln_kernels::unary;
 
-use super::{OpRules, Scalar, expect};
+use super::{GradientReads, OpRules, Scalar, UnaryGrad, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
+use crate::spans::spans;
 use crate::tensor::{DType, TensorDesc};
 
 /// A function that a kernel's epilogue can apply to its result: `torch.nn.functional`'s of the same names.
@@ -78,11 +81,14 @@ pub enum Unary {
     LogSigmoid,
     /// `x` moved towards 0 by lambda, which is at least 0, and 0 where it is nearer: `softshrink`.
     Softshrink(Scalar),
+    /// `0.5 x^2 / beta` where `|x|` is below beta, which is at least 0, else `|x| - 0.5 beta`: of a difference, each
+    /// term of `smooth_l1_loss` (Girshick, 2015).
+    SmoothL1(Scalar),
 }
 
 impl Unary {
     /// The function's number in `unary.wgsl` and what the kernel takes with it.
-    fn code(self) -> (u32, [f32; 2]) {
+    pub(super) fn code(self) -> (u32, [f32; 2]) {
         match self {
             Unary::Activation(activation) => (activation.code(), [0.0; 2]),
             Unary::Neg => (7, [0.0; 2]),
@@ -97,11 +103,12 @@ impl Unary {
             Unary::Hardtanh { min, max } => (16, [min.get(), max.get()]),
             Unary::LogSigmoid => (17, [0.0; 2]),
             Unary::Softshrink(lambda) => (18, [lambda.get(), 0.0]),
+            Unary::SmoothL1(beta) => (19, [beta.get(), 0.0]),
         }
     }
 
     /// Refuses numbers with which the function is none.
-    fn check_options(self) -> Result<(), Mismatch> {
+    pub(super) fn check_options(self) -> Result<(), Mismatch> {
         match self {
             Unary::Softplus { beta, .. } if beta.get() == 0.0 => {
                 Err(Mismatch::new("softplus beta", "a number other than 0", beta.get()))
@@ -114,6 +121,8 @@ impl Unary {
             }
             Unary::Softshrink(lambda) if lambda.get() >= 0.0 => Ok(()),
             Unary::Softshrink(lambda) => Err(Mismatch::new("softshrink lambda", "at least 0", lambda.get())),
+            Unary::SmoothL1(beta) if beta.get() >= 0.0 => Ok(()),
+            Unary::SmoothL1(beta) => Err(Mismatch::new("smooth_l1 beta", "at least 0", beta.get())),
             _ => Ok(()),
         }
     }
@@ -132,14 +141,35 @@ impl OpRules for Unary {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let (op, [a, b]) = self.code();
         for block in lowering.blocks()? {
-            let bindings = unary::Bindings { input: lowering.rowwise(0, &block)?, output: block.output };
-            let params = unary::Params { count: block.elements, a, b };
-            let variant = unary::Variant::Base;
-            let overrides = unary::Overrides { op };
-            let groups = u64::from(block.elements.div_ceil(variant.threads()));
-            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)?;
+            let input = lowering.rowwise(0, &block)?;
+            for span in spans(block.elements) {
+                let variant = if span.wide { unary::Variant::Quad } else { unary::Variant::Single };
+                let params = unary::Params { begin: span.range.start, end: span.range.end, a, b };
+                let bindings = unary::Bindings { input, output: block.output };
+                let overrides = unary::Overrides { op };
+                let groups = span.groups(variant.threads(), variant.steps());
+                lowering.dispatch(
+                    variant.kernel(),
+                    overrides.pairs(),
+                    &params,
+                    bindings.into_array(),
+                    groups,
+                )?;
+            }
         }
         Ok(())
+    }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let grad = backward.grad();
+        if *self == Unary::Neg {
+            return Ok(vec![Some(backward.g.neg(grad)?)]);
+        }
+        let reads = match self.gradient_reads() {
+            GradientReads::Input => backward.input(0),
+            GradientReads::Output => backward.output(),
+        };
+        Ok(vec![Some(backward.g.apply(UnaryGrad { function: *self }, &[reads, grad])?)])
     }
 }
 
@@ -164,6 +194,8 @@ mod tests {
             ),
             (Unary::Softshrink(number(0.0)), None),
             (Unary::Softshrink(low), Some("softshrink lambda: expected at least 0, got -1")),
+            (Unary::SmoothL1(number(0.0)), None),
+            (Unary::SmoothL1(nan), Some("smooth_l1 beta: expected at least 0, got NaN")),
             (Unary::Softplus { beta: low, threshold: high }, None),
             (
                 Unary::Softplus { beta: number(0.0), threshold: high },

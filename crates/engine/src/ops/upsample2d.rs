@@ -2,8 +2,10 @@
 
 use kiln_kernels::{upsample2d_bilinear, upsample2d_nearest};
 
-use super::{OpRules, expect};
+use super::{OpRules, Upsample2dGrad, expect};
+use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
+use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
 
@@ -32,12 +34,12 @@ pub struct Upsample2d {
 
 /// Where places of an axis fall between the elements of the input: at `(place * step + offset) / below`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Positions {
-    step: u32,
-    offset: i32,
-    below: u32,
+pub(super) struct Positions {
+    pub(super) step: u32,
+    pub(super) offset: i32,
+    pub(super) below: u32,
     /// 0 where every place is an element.
-    reach: u32,
+    pub(super) reach: u32,
 }
 
 impl Positions {
@@ -75,7 +77,11 @@ fn gcd(a: usize, b: usize) -> usize {
 }
 
 impl Upsample2d {
-    fn positions(&self, input: &TensorDesc, align_corners: bool) -> Result<[Positions; 2], Mismatch> {
+    pub(super) fn positions(
+        &self,
+        input: &TensorDesc,
+        align_corners: bool,
+    ) -> Result<[Positions; 2], Mismatch> {
         let axis = |axis: usize, name: &str| {
             let (from, to) = (input.shape[2 + axis], self.output[axis]);
             Positions::new(from, to, align_corners).ok_or_else(|| {
@@ -116,7 +122,27 @@ impl OpRules for Upsample2d {
             Upsampling::Bilinear { align_corners } => self.lower_bilinear(lowering, align_corners),
         }
     }
+
+    fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let input = &backward.g.desc(backward.input(0)).shape;
+        let extents = [input[2], input[3]];
+        let places = [0, 1]
+            .map(|axis| Upsample2dGrad::places_of_an_element(extents[axis], self.output[axis]))
+            .iter()
+            .fold(1usize, |product, &places| product.saturating_mul(places));
+        let mut grad = backward.grad();
+        if places > MOST_PLACES {
+            let rows = Upsample2dGrad { extents: [self.output[0], extents[1]], mode: self.mode };
+            grad = backward.g.apply(rows, &[grad])?;
+        }
+        let gradient = backward.g.apply(Upsample2dGrad { extents, mode: self.mode }, &[grad])?;
+        Ok(vec![Some(gradient)])
+    }
 }
+
+/// Elements that show at more places have their gradients summed in two steps, along the rows and then along the columns: a
+/// software adapter cuts an invocation short that walks over too many.
+const MOST_PLACES: usize = 1 << 12;
 
 /// The parts of `lower`: one for each kernel.
 impl Upsample2d {

@@ -7,9 +7,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::{Op, Permute};
 
-/// Assignments are carried out at the end of a run, in place. An output, or the value of another assignment, that is
-/// the variable itself would then show its new value: this pass puts a copy in between. So two variables may change
-/// places.
+/// Updates are carried out at the end of a run, in place. An output, or what another update reads, that is the variable
+/// itself would then show its new value: this pass puts a copy in between. So two variables may change places.
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
@@ -20,9 +19,9 @@ pub fn copy_replaced(graph: &Graph) -> Result<Graph> {
         rewriter.keep(node)?;
     }
     let mut graph = rewriter.finish();
-    let replaced: HashSet<Value> = graph.assigns().iter().map(|(variable, _)| *variable).collect();
-    let ends = graph.outputs().iter().map(|(_, value)| *value);
-    let ends: HashSet<Value> = ends.chain(graph.assigns().iter().map(|(_, value)| *value)).collect();
+    let replaced: HashSet<Value> =
+        graph.updates().iter().flat_map(|update| update.variables.iter().copied()).collect();
+    let ends: HashSet<Value> = graph.ends().collect();
     let mut copies: HashMap<Value, Value> = HashMap::new();
     // In order, so that equal graphs stay equal.
     let mut ends: Vec<Value> =
@@ -35,7 +34,7 @@ pub fn copy_replaced(graph: &Graph) -> Result<Graph> {
         copies.insert(end, graph.add_node(Op::Permute(Permute { dims }), vec![end], path)?);
     }
     let outputs = graph.outputs.iter_mut().map(|(_, end)| end);
-    for end in outputs.chain(graph.assigns.iter_mut().map(|(_, end)| end)) {
+    for end in outputs.chain(graph.updates.iter_mut().flat_map(|update| &mut update.inputs)) {
         *end = copies.get(end).copied().unwrap_or(*end);
     }
     Ok(graph)

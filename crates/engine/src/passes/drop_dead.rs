@@ -1,17 +1,16 @@
-//! Drops what no output and no assignment depends on.
+//! Drops what no output and no update depends on.
 
 use super::Rewriter;
 use crate::error::Result;
 use crate::graph::Graph;
 
-/// The graph without nodes and constants that nothing reads. Inputs and assignments stay.
+/// The graph without nodes and constants that nothing reads. Inputs and updates stay.
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
 pub fn drop_dead(graph: &Graph) -> Result<Graph> {
     let mut live = vec![false; graph.values().len()];
-    let ends = graph.outputs().iter().map(|(_, value)| value);
-    for value in ends.chain(graph.assigns().iter().map(|(_, value)| value)) {
+    for value in graph.ends() {
         live[value.index()] = true;
     }
     for node in graph.nodes().iter().rev() {
@@ -37,7 +36,7 @@ mod tests {
     use crate::{DType, GraphBuilder};
 
     #[test]
-    fn dead_nodes_and_constants_go_and_assignments_stay() -> Result<()> {
+    fn dead_nodes_and_constants_go_and_updates_stay() -> Result<()> {
         let mut g = GraphBuilder::new("g");
         let x = g.input("x", &[2, 2], DType::F32);
         g.input("unused", &[3], DType::F32);

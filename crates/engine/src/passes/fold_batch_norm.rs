@@ -3,13 +3,13 @@
 use super::Rewriter;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Origin, Value};
-use crate::ops::{BatchNorm, Binary, Conv2d, ConvWeight, Epilogue, Op, Reshape, Unary};
+use crate::ops::{BatchNorm, Binary, Conv2d, ConvWeight, Epilogue, Op, Reshape, Statistics, Unary};
 use crate::tensor::TensorDesc;
 
 /// Rewrites `batch_norm(conv2d(x, w) + b)` as `conv2d(x, w s) + (b - mean) s + bias`, with
 /// `s = weight / sqrt(variance + epsilon)`, where everything but `x` is constant and nothing else reads the convolution.
 /// `hoist_constants` then computes the new weight and bias once, at load. Statistics that are variables, as in
-/// training, stay.
+/// training, stay, and so does a batch norm by the batch's own statistics.
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
@@ -31,7 +31,7 @@ pub fn fold_batch_norm(graph: &Graph) -> Result<Graph> {
     let mut followed = vec![false; graph.values().len()];
     for node in graph.nodes() {
         let x = node.inputs.first().map_or(0, |input| input.index());
-        if matches!(node.op, Op::BatchNorm(_))
+        if matches!(node.op, Op::BatchNorm(BatchNorm { statistics: Statistics::Given, relu: false, .. }))
             && folded[x].is_some()
             && node.inputs[1..].iter().all(|input| constant[input.index()])
         {
@@ -129,6 +129,21 @@ mod tests {
         g.output("y", y);
         let graph = g.finish();
         assert_eq!(fold_batch_norm(&graph)?, graph);
+        Ok(())
+    }
+
+    /// Even where everything is constant: the statistics are not known before the convolution has run.
+    #[test]
+    fn statistics_of_the_batch_stay() -> Result<()> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[2, 3, 5, 5], DType::F32);
+        let filter = g.constant("filter", &[4, 3, 3, 3]);
+        let y = g.conv2d(x, filter, None, ConvOptions::default())?;
+        let y = g.batch_norm_training(y, None, None, 1e-5)?;
+        g.output("y", y.output);
+        let graph = g.finish();
+        let ops = |graph: &Graph| graph.nodes().iter().map(|node| node.op.clone()).collect::<Vec<_>>();
+        assert_eq!(ops(&fold_batch_norm(&graph)?), ops(&graph));
         Ok(())
     }
 

@@ -36,9 +36,7 @@ pub fn hoist_constants(graph: &Graph) -> Result<Hoisted> {
             wanted.extend(node.inputs.iter().filter(|input| constant[input.index()]));
         }
     }
-    let ends = graph.outputs().iter().map(|(_, value)| *value);
-    let assigned = graph.assigns().iter().map(|(_, value)| *value);
-    wanted.extend(ends.chain(assigned).filter(|value| constant[value.index()]));
+    wanted.extend(graph.ends().filter(|value| constant[value.index()]));
 
     let mut made: HashMap<&str, Value> = HashMap::new();
     for value in wanted {

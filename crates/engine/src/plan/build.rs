@@ -10,6 +10,7 @@ use crate::graph::{Graph, Origin, Value};
 use crate::lower::{Bound, Draft, Lowering, Piece, Placed, Storage, piece_limit};
 use crate::ops::Op;
 use crate::tensor::DType;
+use crate::updates::{Assign, Rule};
 
 /// How a plan comes by the graph's constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,28 +60,30 @@ impl Plan {
                 op: node.op.name(),
                 path: &node.path,
                 inputs: node.inputs.iter().map(|&input| placed(input)).collect(),
+                variables: vec![],
                 output: placed(node.output),
                 drafts: &mut drafts,
             })?;
         }
-        let mut events: Vec<Event> = drafts.into_iter().map(Event::Dispatch).collect();
-        for &(variable, value) in graph.assigns() {
-            // Both may be cut, in different places.
-            let row_bytes = (graph.desc(variable).row_elements() * DType::BYTES) as u64;
-            for to in &places[variable.index()] {
-                for from in &places[value.index()] {
-                    let rows = to.rows.start.max(from.rows.start)..to.rows.end.min(from.rows.end);
-                    if rows.is_empty() {
-                        continue;
-                    }
-                    let bound = |piece: &Piece| Bound {
-                        storage: piece.storage,
-                        offset: (rows.start - piece.rows.start) as u64 * row_bytes,
-                        bytes: rows.len() as u64 * row_bytes,
-                    };
-                    events.push(Event::Copy { from: bound(from), to: bound(to) });
-                }
+        let mut events: Vec<Event> = drafts.drain(..).map(Event::Dispatch).collect();
+        for update in graph.updates() {
+            let placed = |value: &Value| Placed { desc: graph.desc(*value), pieces: &places[value.index()] };
+            let (variables, inputs): (Vec<_>, Vec<_>) =
+                (update.variables.iter().map(placed).collect(), update.inputs.iter().map(placed).collect());
+            if update.rule == Rule::Assign(Assign) {
+                events.extend(copies(inputs[0], variables[0]));
+                continue;
             }
+            update.rule.lower(&mut Lowering {
+                profile,
+                op: update.rule.name(),
+                path: &update.path,
+                inputs,
+                output: variables[0],
+                variables,
+                drafts: &mut drafts,
+            })?;
+            events.extend(drafts.drain(..).map(Event::Dispatch));
         }
         let ends: Vec<Storage> = graph
             .outputs()
@@ -131,6 +134,27 @@ fn place(
             Piece { rows: rows.clone(), storage: Storage(stored.len() as u32 - 1) }
         })
         .collect()
+}
+
+/// What copies a value over a variable. Both may be cut, in different places.
+fn copies(value: Placed<'_>, variable: Placed<'_>) -> Vec<Event> {
+    let row_bytes = (variable.desc.row_elements() * DType::BYTES) as u64;
+    let mut copies = vec![];
+    for to in variable.pieces {
+        for from in value.pieces {
+            let rows = to.rows.start.max(from.rows.start)..to.rows.end.min(from.rows.end);
+            if rows.is_empty() {
+                continue;
+            }
+            let bound = |piece: &Piece| Bound {
+                storage: piece.storage,
+                offset: (rows.start - piece.rows.start) as u64 * row_bytes,
+                bytes: rows.len() as u64 * row_bytes,
+            };
+            copies.push(Event::Copy { from: bound(from), to: bound(to) });
+        }
+    }
+    copies
 }
 
 /// The input's pieces as those of the output, if the output is cut in the same places.

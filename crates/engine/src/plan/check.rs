@@ -31,7 +31,7 @@ impl Plan {
             let problem = match step {
                 Step::Dispatch(dispatch) => self
                     .dispatch_problem(dispatch, limits)
-                    .or_else(|| self.value_problem(dispatch, &mut holds, &replaced)),
+                    .or_else(|| self.value_problem(dispatch, &mut holds, &mut replaced)),
                 Step::Load { value, slot, elements, .. } => {
                     holds.insert(*slot, *value);
                     let bytes = (elements.len() * crate::DType::BYTES) as u64;
@@ -89,6 +89,12 @@ impl Plan {
         !matches!(self.slots[slot.index()].kind, SlotKind::Pooled | SlotKind::Kept)
     }
 
+    /// Whether a binding is of a variable itself: an update's. Whatever is seen first in the slot is the variable.
+    fn of_variable(&self, binding: &Binding, holds: &mut HashMap<SlotId, Value>) -> bool {
+        matches!(self.slots[binding.slot.index()].kind, SlotKind::Variable { .. })
+            && *holds.entry(binding.slot).or_insert(binding.value) == binding.value
+    }
+
     fn dispatch_problem(&self, dispatch: &Dispatch, limits: &Limits) -> Option<String> {
         let kernel = dispatch.kernel;
         if dispatch.bindings.len() != kernel.bindings.len() {
@@ -144,11 +150,13 @@ impl Plan {
         &self,
         dispatch: &Dispatch,
         holds: &mut HashMap<SlotId, Value>,
-        replaced: &HashSet<SlotId>,
+        replaced: &mut HashSet<SlotId>,
     ) -> Option<String> {
+        // An update reads its variables as well, but none that has been replaced before.
+        let before = replaced.clone();
         for binding in &dispatch.bindings {
             match binding.access {
-                Access::Read if replaced.contains(&binding.slot) => {
+                Access::Read if before.contains(&binding.slot) => {
                     return Some("reads a variable after it has been replaced".to_owned());
                 }
                 Access::Read
@@ -156,6 +164,9 @@ impl Plan {
                         && holds.get(&binding.slot) != Some(&binding.value) =>
                 {
                     return Some(format!("reads {} from a slot that does not hold it", binding.value));
+                }
+                Access::ReadWrite if self.of_variable(binding, holds) => {
+                    replaced.insert(binding.slot);
                 }
                 Access::ReadWrite if self.keeps_value(binding.slot) => {
                     return Some(format!("writes {} over a constant or a variable", binding.value));

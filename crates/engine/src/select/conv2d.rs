@@ -1,7 +1,7 @@
 //! Which kernel computes a convolution.
 
 use kiln_gpu::DeviceProfile;
-use kiln_kernels::{conv2d_depthwise, conv2d_depthwise_rows, conv2d_register, conv2d_shared};
+use kiln_kernels::{conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_register, conv2d_shared};
 
 use crate::lower::piece_limit;
 use crate::ops::{Conv2d, ConvGeometry, ConvWeight, PANEL};
@@ -12,6 +12,7 @@ use crate::window::Axis;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConvKernel {
     Register(conv2d_register::Variant, Sharing),
+    Block(conv2d_block::Variant),
     Depthwise(conv2d_depthwise::Variant, Sharing),
     DepthwiseRows(conv2d_depthwise_rows::Variant),
     Shared(conv2d_shared::Variant),
@@ -78,10 +79,7 @@ pub(crate) fn wants_conv_panels(profile: &DeviceProfile, geometry: &ConvGeometry
 /// The kernel for a convolution whose weight lies as `op` says.
 pub(crate) fn conv2d(profile: &DeviceProfile, op: &Conv2d, geometry: &ConvGeometry) -> ConvKernel {
     match (op.weight, profile.kind.is_software(), geometry.is_depthwise()) {
-        (ConvWeight::Panels { .. }, _, _) => {
-            let (variant, sharing) = register(geometry);
-            ConvKernel::Register(variant, sharing)
-        }
+        (ConvWeight::Panels { .. }, _, _) => panels(geometry),
         (_, true, true) => depthwise(geometry),
         (_, false, true) => {
             ConvKernel::Depthwise(conv2d_depthwise::Variant::Gpu, Sharing::none(&geometry.axes[1]))
@@ -106,6 +104,35 @@ fn shared(geometry: &ConvGeometry) -> conv2d_shared::Variant {
 fn in_blocks(geometry: &ConvGeometry) -> bool {
     let [height, width] = geometry.axes;
     (geometry.in_channels * height.input * width.input).is_multiple_of(4)
+}
+
+/// The kernel with panels of weights that takes least time.
+fn panels(geometry: &ConvGeometry) -> ConvKernel {
+    let (variant, sharing) = register(geometry);
+    let block = block(geometry).filter(|&(_, time)| time < cost(geometry, variant, sharing));
+    block.map_or(ConvKernel::Register(variant, sharing), |(variant, _)| ConvKernel::Block(variant))
+}
+
+/// The block variant that takes least time, of those that can, and that time.
+fn block(geometry: &ConvGeometry) -> Option<(conv2d_block::Variant, usize)> {
+    let fits = |variant: &conv2d_block::Variant| {
+        let plain =
+            |axis: &Axis| axis.kernel == variant.taps() as usize && axis.stride == 1 && axis.dilation == 1;
+        in_blocks(geometry) && geometry.axes.iter().all(plain)
+    };
+    let time = |variant: conv2d_block::Variant| {
+        let [height, width] = geometry.output();
+        let [rows, cols, taps] = [variant.rows(), variant.cols(), variant.taps()].map(|count| count as usize);
+        let (pixels, span) = (rows * cols, cols - 1 + taps);
+        let step = STEP + span * SPANNED + taps * (WEIGHTS + 4 * pixels);
+        // At the first row of taps, the rows of inputs that no step before has loaded.
+        let steps = geometry.depth() / taps * step + geometry.group_in() * (rows - 1) * span * SPANNED;
+        let channel_tiles = geometry.groups * geometry.group_out().div_ceil(4);
+        let tiles = geometry.batch * height.div_ceil(rows) * width.div_ceil(cols) * channel_tiles;
+        tiles * (steps + pixels * 4 * OUTPUT)
+    };
+    let variants = conv2d_block::Variant::ALL.iter().copied().filter(fits);
+    variants.map(|variant| (variant, time(variant))).min_by_key(|&(_, time)| time)
 }
 
 /// The register variant that takes least time, as the sum of what its invocations do.
@@ -216,12 +243,34 @@ mod tests {
             ([256, 56, 56], 256, 3, ConvOptions { stride: [2; 2], ..same }, Variant::HalfX3),
             ([256, 28, 28], 256, 3, dilated(2), Variant::Any14X3),
             ([256, 28, 28], 256, 3, dilated(3), Variant::Any28),
-            ([64, 56, 56], 64, 5, ConvOptions { padding: Padding::all(2), ..same }, Variant::Any28),
             ([64, 1, 3136], 256, 1, ConvOptions::default(), Variant::Row24X1),
             ([512, 1, 49], 2048, 1, ConvOptions::default(), Variant::Any28),
         ] {
             let (variant, _) = register(&geometry(input, out, kernel, options));
             assert_eq!(variant, expected, "{kernel}x{kernel} of {input:?}, {options:?}");
+        }
+    }
+
+    #[test]
+    fn windows_of_five_are_made_in_blocks() {
+        use conv2d_block::Variant;
+        let plain = ConvOptions::default();
+        let padded = |by| ConvOptions { padding: Padding::all(by), ..plain };
+        for (input, out, options, expected) in [
+            ([1, 28, 28], 20, plain, Some(Variant::Five8)),
+            ([20, 12, 12], 50, plain, Some(Variant::Five8)),
+            ([50, 8, 8], 20, padded(4), Some(Variant::Five6)),
+            ([3, 14, 14], 16, plain, Some(Variant::Five5)),
+            ([64, 56, 56], 64, padded(2), Some(Variant::Five8)),
+            ([64, 28, 28], 64, padded(2), Some(Variant::Five7)),
+            ([64, 28, 28], 64, ConvOptions { stride: [2; 2], ..plain }, None),
+            ([3, 7, 7], 16, plain, None),
+        ] {
+            let chosen = match panels(&geometry(input, out, 5, options)) {
+                ConvKernel::Block(variant) => Some(variant),
+                _ => None,
+            };
+            assert_eq!(chosen, expected, "5x5 of {input:?}, {options:?}");
         }
     }
 

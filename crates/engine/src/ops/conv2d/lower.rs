@@ -1,6 +1,8 @@
 //! From a convolution to dispatches.
 
-use kiln_kernels::{conv2d_depthwise, conv2d_depthwise_rows, conv2d_naive, conv2d_register, conv2d_shared};
+use kiln_kernels::{
+    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_naive, conv2d_register, conv2d_shared,
+};
 
 use super::{Conv2d, ConvGeometry};
 use crate::error::Result;
@@ -137,6 +139,19 @@ impl Launch<'_> {
                 let tiles = self.batch() * height * pixel_step * row_tiles * channel_tiles;
                 let workgroups = tiles.div_ceil(variant.threads() as usize);
                 dispatch!(conv2d_register, self, lowering, variant, params, workgroups)
+            }
+            ConvKernel::Block(variant) => {
+                let col_tiles = width.div_ceil(variant.cols() as usize);
+                let row_tiles = height.div_ceil(variant.rows() as usize);
+                let channel_tiles = groups * group_out.div_ceil(4);
+                let params = params!(
+                    conv2d_block, self, groups: groups, group_in: group_in, group_out: group_out,
+                    col_tiles: col_tiles, row_tiles: row_tiles,
+                    oc_lanes: if channel_tiles.is_multiple_of(2) { 2 } else { 1 },
+                );
+                let tiles = self.batch() * row_tiles * col_tiles * channel_tiles;
+                let workgroups = tiles.div_ceil(variant.threads() as usize);
+                dispatch!(conv2d_block, self, lowering, variant, params, workgroups)
             }
             ConvKernel::Depthwise(variant, sharing) => {
                 let Sharing { pixel_step, tap_step } = sharing;

@@ -1,0 +1,235 @@
+//! Sums by channel, in parts.
+
+mod parts;
+
+use kiln_kernels::{channel_moments, channel_sum};
+
+use super::{OpRules, Scalar, expect};
+use crate::error::{Mismatch, Result};
+use crate::lower::{Block, Lowering};
+use crate::tensor::TensorDesc;
+
+pub(crate) use parts::Parts;
+
+/// Sums over all but the channels, the second dimension, in parts that [`ChannelJoin`](super::ChannelJoin) puts
+/// together: such a sum is long and channels are few, so that one invocation each would leave a GPU idle and exceed
+/// what a software adapter lets it loop. [`GraphBuilder::channel_sum`](crate::GraphBuilder::channel_sum) and its kin do
+/// both.
+///
+/// Inputs: what [`ChannelTerms`] names. The output is `[1, parts, rows, C]`, with the terms' rows; the first extent
+/// keeps it in one piece where the inputs are cut. A part is a group of images or a segment of one image's planes, and
+/// the shape alone decides how many there are: every device adds up the same parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChannelSum {
+    /// What is summed.
+    pub terms: ChannelTerms,
+}
+
+/// What a [`ChannelSum`] sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChannelTerms {
+    /// The elements of x of `[N, C]` or `[N, C, ...]`. One row.
+    Values,
+    /// The products of the elements of two tensors of one such shape. One row.
+    Products,
+    /// For a gradient and x of one such shape, with mean and variance of `[C]`: the gradient's elements, and their
+    /// products with `(x - mean) / sqrt(variance + epsilon)`. These are the gradients of a normalisation's bias and
+    /// weight. Two rows.
+    Normalized {
+        /// Added to the variance.
+        epsilon: Scalar,
+    },
+    /// What makes mean and variance of x: each part's own mean relative to its first element, the sum of the squared
+    /// differences from the mean, and that element. Three rows.
+    Moments,
+}
+
+impl ChannelTerms {
+    /// How many numbers each part has for a channel.
+    fn rows(self) -> usize {
+        match self {
+            ChannelTerms::Values | ChannelTerms::Products => 1,
+            ChannelTerms::Normalized { .. } => 2,
+            ChannelTerms::Moments => 3,
+        }
+    }
+}
+
+impl OpRules for ChannelSum {
+    const NAME: &'static str = "channel_sum";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let Some(input) = inputs.first() else {
+            return Err(Mismatch::new("number of inputs", "at least 1", 0));
+        };
+        let channels = expect::channels(input)?;
+        match self.terms {
+            ChannelTerms::Values | ChannelTerms::Moments => {
+                expect::inputs::<1>(inputs)?;
+            }
+            ChannelTerms::Products => {
+                let [_, other] = expect::inputs(inputs)?;
+                expect::numbers("second factor", other, &input.shape)?;
+            }
+            ChannelTerms::Normalized { .. } => {
+                let [_, x, mean, variance] = expect::inputs(inputs)?;
+                expect::numbers("input", x, &input.shape)?;
+                expect::numbers("mean", mean, &[channels])?;
+                expect::numbers("variance", variance, &[channels])?;
+            }
+        }
+        let parts = Parts::of(input);
+        Ok(TensorDesc::f32([1, parts.count(), self.terms.rows(), channels]))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let parts = Parts::of(lowering.input(0).desc);
+        for stretch in stretches(lowering, parts)? {
+            match self.terms {
+                ChannelTerms::Values => sums(lowering, parts, &stretch, 0, 0.0)?,
+                ChannelTerms::Products => sums(lowering, parts, &stretch, 1, 0.0)?,
+                ChannelTerms::Normalized { epsilon } => sums(lowering, parts, &stretch, 2, epsilon.get())?,
+                ChannelTerms::Moments => moments(lowering, parts, &stretch)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Images of the input that lie in one piece, with all of the output.
+struct Stretch {
+    images: Block,
+    /// Parts before the first.
+    start: usize,
+    /// Their number times that of the channels.
+    count: usize,
+}
+
+fn stretches(lowering: &Lowering<'_>, parts: Parts) -> Result<Vec<Stretch>> {
+    let output = lowering.whole_output()?;
+    let mut stretches = vec![];
+    for piece in lowering.input(0).pieces {
+        let rows = piece.rows.clone();
+        if !rows.start.is_multiple_of(parts.part_images) {
+            // Says that it must lie in one piece.
+            lowering.whole(0)?;
+        }
+        let start = rows.start / parts.part_images * parts.segments;
+        let count = rows.len().div_ceil(parts.part_images) * parts.segments * parts.channels;
+        let elements = (rows.len() * lowering.input(0).desc.row_elements()) as u32;
+        stretches.push(Stretch { start, count, images: Block { rows, elements, output } });
+    }
+    Ok(stretches)
+}
+
+/// How the parts are given to invocations: whether a workgroup shares each, and how its lanes are folded.
+fn is_shared(lowering: &Lowering<'_>, parts: Parts) -> bool {
+    !lowering.profile.kind.is_software() && parts.is_wide()
+}
+
+/// How many lanes stand beside each other in one plane: a power of two, as `lanes` is.
+fn span(parts: Parts, lanes: u32) -> u32 {
+    (parts.length as u32).min(lanes).next_power_of_two()
+}
+
+fn sums(lowering: &mut Lowering<'_>, parts: Parts, stretch: &Stretch, kind: u32, epsilon: f32) -> Result<()> {
+    use channel_sum::Variant;
+    let variant = match (is_shared(lowering, parts), parts.width) {
+        (false, 1) => Variant::Serial,
+        (false, _) => Variant::SerialVector,
+        (true, 1) => Variant::Tree,
+        (true, _) => Variant::TreeVector,
+    };
+    let params = channel_sum::Params {
+        count: stretch.count as u32,
+        start: stretch.start as u32,
+        images: stretch.images.rows.len() as u32,
+        channels: parts.channels as u32,
+        inner: parts.inner as u32,
+        part_images: parts.part_images as u32,
+        segments: parts.segments as u32,
+        length: parts.length as u32,
+        span: span(parts, variant.lanes()),
+        epsilon,
+    };
+    let first = lowering.rowwise(0, &stretch.images)?;
+    // Where a kind has no such input any readable buffer fills the place.
+    let bindings = channel_sum::Bindings {
+        first,
+        second: if kind == 0 { first } else { lowering.rowwise(1, &stretch.images)? },
+        mean: if kind == 2 { lowering.whole(2)? } else { first },
+        variance: if kind == 2 { lowering.whole(3)? } else { first },
+        output: stretch.images.output,
+    };
+    let overrides = channel_sum::Overrides { kind };
+    let groups = stretch.count.div_ceil((variant.threads() / variant.lanes()) as usize) as u64;
+    lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+}
+
+fn moments(lowering: &mut Lowering<'_>, parts: Parts, stretch: &Stretch) -> Result<()> {
+    use channel_moments::Variant;
+    let variant = match (is_shared(lowering, parts), parts.width) {
+        (false, 1) => Variant::Serial,
+        (false, _) => Variant::SerialVector,
+        (true, 1) => Variant::Tree,
+        (true, _) => Variant::TreeVector,
+    };
+    let params = channel_moments::Params {
+        count: stretch.count as u32,
+        start: stretch.start as u32,
+        images: stretch.images.rows.len() as u32,
+        channels: parts.channels as u32,
+        inner: parts.inner as u32,
+        part_images: parts.part_images as u32,
+        segments: parts.segments as u32,
+        length: parts.length as u32,
+        span: span(parts, variant.lanes()),
+    };
+    let images = &stretch.images;
+    let bindings = channel_moments::Bindings { input: lowering.rowwise(0, images)?, output: images.output };
+    let groups = stretch.count.div_ceil((variant.threads() / variant.lanes()) as usize) as u64;
+    lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn infer(terms: ChannelTerms, shapes: &[&[usize]]) -> Result<TensorDesc, Mismatch> {
+        let descs: Vec<TensorDesc> = shapes.iter().map(|&shape| TensorDesc::f32(shape)).collect();
+        ChannelSum { terms }.infer(&descs.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn parts_rows_and_channels() -> Result<(), Mismatch> {
+        let normalized = ChannelTerms::Normalized { epsilon: Scalar::new(1e-5) };
+        let x: &[usize] = &[100, 20, 24, 24];
+        for (terms, shapes, rows) in [
+            (ChannelTerms::Values, &[x][..], 1),
+            (ChannelTerms::Products, &[x, x], 1),
+            (ChannelTerms::Moments, &[x], 3),
+            (normalized, &[x, x, &[20], &[20]], 2),
+        ] {
+            assert_eq!(infer(terms, shapes)?, TensorDesc::f32([1, 50, rows, 20]), "{terms:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let normalized = ChannelTerms::Normalized { epsilon: Scalar::new(1e-5) };
+        for (terms, shapes, expected) in [
+            (ChannelTerms::Values, &[][..], "number of inputs: expected at least 1, got 0"),
+            (
+                ChannelTerms::Values,
+                &[&[3][..]],
+                "input rank: expected at least 2, as [N, C, ...] has, got f32[3]",
+            ),
+            (ChannelTerms::Moments, &[&[2, 3], &[2, 3]], "number of inputs: expected 1, got 2"),
+            (ChannelTerms::Products, &[&[2, 3], &[2, 1]], "second factor: expected [2, 3], got f32[2, 1]"),
+            (normalized, &[&[2, 3], &[2, 3], &[3], &[2]], "variance: expected [3], got f32[2]"),
+        ] {
+            assert_eq!(infer(terms, shapes).expect_err(expected).to_string(), expected);
+        }
+    }
+}

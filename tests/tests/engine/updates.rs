@@ -1,0 +1,138 @@
+//! Rules that change variables, besides those of the optimizers.
+
+use kiln_engine::updates::{Accumulate, Lerp, PutRow};
+use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Scalar, Session};
+use kiln_reference::Array;
+use kiln_tests::compare::assert_close;
+use kiln_tests::graph::{f32_tensor, profiles, seeded, u32_tensor};
+use kiln_tests::{data, device};
+
+/// The running variance of a batch norm, unbiased.
+#[test]
+fn running_means_move_towards_batches() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    for profile in profiles(gpu) {
+        for count in [1, 20, 67, 513] {
+            let mut g = GraphBuilder::new("statistics");
+            let running = g.variable("running", &[count], DType::F32);
+            let (batch, guard) = (g.input("batch", &[count], DType::F32), g.input("guard", &[3], DType::F32));
+            let rule = Lerp { momentum: Scalar::new(0.1), factor: Scalar::new(100.0 / 99.0) };
+            g.update(rule, &[running], &[batch, guard])?;
+            let mut session = Session::with_profile(gpu, profile.clone());
+            let plan = session.load(&g.finish(), &NoWeights)?;
+            let mut expected: Vec<f64> = vec![1.0; count];
+            session.write_variable("running", &f32_tensor(&[count], vec![1.0; count]))?;
+            for step in 0..5 {
+                let batch = seeded(&format!("batch{step}"), &[count]);
+                // A scale that clips is no less of a yes, and 0 is a no.
+                let scale = [1.0, 0.25, 0.0, 1.0, 0.5][step];
+                let guard = f32_tensor(&[3], vec![scale, 1.0, 0.0]);
+                session.run(plan, &[("batch", &batch), ("guard", &guard)])?;
+                if scale > 0.0 {
+                    for (old, new) in expected.iter_mut().zip(batch.as_f32()?) {
+                        *old = 0.9 * *old + 0.1 * f64::from(*new) * 100.0 / 99.0;
+                    }
+                }
+            }
+            let got = session.read_variable("running")?.into_f32()?;
+            assert_close(count, &got, &Array::new(&[count], expected), &vec![1e-6; count]);
+        }
+    }
+    Ok(())
+}
+
+/// Three batches of 40, 40 and 20 examples are one of 100, twice over.
+#[test]
+fn gradients_accumulate_by_their_shares() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let shape = [7, 19];
+    let mut g = GraphBuilder::new("accumulate");
+    let sum = g.variable("sum", &shape, DType::F32);
+    let (gradient, mix) = (g.input("gradient", &shape, DType::F32), g.input("mix", &[2], DType::F32));
+    g.update(Accumulate, &[sum], &[gradient, mix])?;
+    let mut session = Session::new(gpu);
+    let plan = session.load(&g.finish(), &NoWeights)?;
+    session.write_variable("sum", &f32_tensor(&shape, vec![f32::NAN; 133]))?;
+    for round in 0..2 {
+        let mut expected = Array::new(&shape, vec![0.0; 133]);
+        for (batch, share) in [0.4f32, 0.4, 0.2].into_iter().enumerate() {
+            let gradient = seeded(&format!("gradient {round} {batch}"), &shape);
+            for (sum, x) in expected.data.iter_mut().zip(gradient.as_f32()?) {
+                *sum += f64::from(share) * f64::from(*x);
+            }
+            let mix = f32_tensor(&[2], vec![if batch == 0 { 0.0 } else { 1.0 }, share]);
+            session.run(plan, &[("gradient", &gradient), ("mix", &mix)])?;
+        }
+        let got = session.read_variable("sum")?.into_f32()?;
+        assert_close("sum", &got, &expected, &[3e-7; 133]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_history_keeps_its_rows() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    for dtype in [DType::F32, DType::U32] {
+        let mut g = GraphBuilder::new("history");
+        let history = g.variable("history", &[4, 3], dtype);
+        let (row, index) = (g.input("row", &[3], dtype), g.input("index", &[1], DType::U32));
+        g.update(PutRow, &[history], &[row, index])?;
+        let mut session = Session::new(gpu);
+        let plan = session.load(&g.finish(), &NoWeights)?;
+        let mut expected = vec![0u32; 12];
+        for (step, index) in [2u32, 0, 2, 4, u32::MAX].into_iter().enumerate() {
+            let numbers = data::indices(&format!("row{step}"), 3, 1000);
+            let row = match dtype {
+                DType::F32 => f32_tensor(&[3], numbers.iter().map(|&x| x as f32).collect()),
+                DType::U32 => u32_tensor(&[3], numbers.clone()),
+            };
+            session.run(plan, &[("row", &row), ("index", &u32_tensor(&[1], vec![index]))])?;
+            if let Some(place) = expected.chunks_mut(3).nth(index as usize) {
+                place.copy_from_slice(&numbers);
+            }
+        }
+        let made = session.read_variable("history")?;
+        let made = match dtype {
+            DType::F32 => made.as_f32()?.iter().map(|&x| x as u32).collect(),
+            DType::U32 => made.into_u32()?,
+        };
+        assert_eq!(made, expected, "{dtype}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let mut g = GraphBuilder::new("net");
+    let (table, flat) = (g.variable("table", &[4, 3], DType::F32), g.variable("flat", &[3], DType::F32));
+    let (row, index) = (g.input("row", &[4], DType::F32), g.input("index", &[1], DType::U32));
+    let short = g.input("short", &[3], DType::F32);
+    let lerp = |momentum: f32| Lerp { momentum: Scalar::new(momentum), factor: Scalar::new(1.0) };
+    for (made, expected) in [
+        (g.update(PutRow, &[flat], &[short, index]), "put_row \"net\": table rank: expected 2, got f32[3]"),
+        (g.update(PutRow, &[table], &[row, index]), "put_row \"net\": row: expected [3], got f32[4]"),
+        (
+            g.update(PutRow, &[table], &[short, short]),
+            "put_row \"net\": index type: expected u32, got f32[3]",
+        ),
+        (
+            g.update(Accumulate, &[flat], &[row, short]),
+            "accumulate \"net\": summand: expected [3], got f32[4]",
+        ),
+        (g.update(Accumulate, &[flat], &[short, short]), "accumulate \"net\": mix: expected [2], got f32[3]"),
+        (
+            g.update(lerp(1.5), &[flat], &[short, short]),
+            "lerp \"net\": momentum: expected at least 0 and at most 1, got 1.5",
+        ),
+        (
+            g.update(lerp(0.1), &[flat], &[row, short]),
+            "lerp \"net\": batch's value: expected [3], got f32[4]",
+        ),
+        (
+            g.update(lerp(0.1), &[flat, table], &[short, short]),
+            "lerp \"net\": number of variables: expected 1, got 2",
+        ),
+    ] {
+        assert_eq!(made.map_err(|e| e.to_string()), Err(expected.to_owned()));
+    }
+}

@@ -1,0 +1,34 @@
+//! The gradients of every op on the present adapter, against finite differences of `reference`: a module an op.
+
+mod adaptive_pool2d;
+mod attention;
+mod batch_norm;
+mod batch_norm_training;
+mod binary;
+mod completeness;
+mod concat;
+mod conv2d;
+mod conv_transpose2d;
+mod cross_entropy;
+mod dropout;
+mod embedding;
+mod expand;
+mod group_norm;
+mod index_select;
+mod l2_normalize;
+mod layer_norm;
+mod local_response_norm;
+mod losses;
+mod matmul;
+mod pad;
+mod permute;
+mod pick;
+mod pool2d;
+mod prelu;
+mod reduce;
+mod reshape;
+mod segment_mean;
+mod slice;
+mod softmax;
+mod unary;
+mod upsample2d;
