@@ -1,29 +1,17 @@
-//! Files and folders that are there whole or not at all.
+//! Folders that are there whole or not at all; files too, by way of [`kiln_models::atomic`].
 
 use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
+use kiln_models::atomic::{UNFINISHED, parent};
 use tempfile::Builder;
 
 use crate::DocqaError;
 
-/// Writes a file beside `path` and renames it into place. A link at `path` is followed.
+/// [`write_file`](kiln_models::atomic::write_file), with the error of this crate.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DocqaError> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = parent(&target);
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(&folder)?;
-        let mut temporary = builder(false).tempfile_in(&folder)?;
-        if let Ok(metadata) = fs::metadata(&target) {
-            temporary.as_file().set_permissions(metadata.permissions())?;
-        }
-        temporary.write_all(bytes)?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(&target)?;
-        Ok(())
-    };
-    write().map_err(|error| DocqaError::writing(path, error))
+    kiln_models::atomic::write_file(path, bytes).map_err(|error| DocqaError::writing(path, error))
 }
 
 /// How a folder is known to be one that Kiln wrote, and so may replace.
@@ -56,7 +44,7 @@ pub(crate) fn check_target(path: &Path, known: Known<'_>) -> Result<(), DocqaErr
     }
     // Whether a folder takes new entries is known for sure only by making one.
     let made = match fs::metadata(&beside) {
-        Ok(there) if there.is_dir() => builder(true).tempdir_in(&beside).map(drop),
+        Ok(there) if there.is_dir() => builder().tempdir_in(&beside).map(drop),
         Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
         Err(error) => Err(error),
     };
@@ -112,7 +100,7 @@ pub(crate) fn replace_folder(
     }
     let beside = parent(&target);
     fs::create_dir_all(&beside).map_err(failed)?;
-    let new = builder(true).tempdir_in(&beside).map_err(failed)?;
+    let new = builder().tempdir_in(&beside).map_err(failed)?;
     fill(new.path())?;
 
     if !exists {
@@ -124,7 +112,7 @@ pub(crate) fn replace_folder(
         }
     }
     // A folder cannot be renamed over one that is not empty, so the old one steps aside first.
-    let old = builder(true).tempdir_in(&beside).map_err(failed)?;
+    let old = builder().tempdir_in(&beside).map_err(failed)?;
     let aside = old.path().join("old");
     fs::rename(&target, &aside).map_err(failed)?;
     // Something may have been put there since it was looked at; aside, nobody finds it any more.
@@ -145,23 +133,13 @@ fn keep(folder: tempfile::TempDir) -> Result<(), DocqaError> {
     Ok(())
 }
 
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// Temporary files are made for their owner alone; these become real ones, so they get the rights that
-/// any new file or folder gets.
-fn builder(_folder: bool) -> Builder<'static, 'static> {
+/// Temporary folders are made for their owner alone; these become real ones, so they get the rights that any new
+/// folder gets.
+fn builder() -> Builder<'static, 'static> {
     let mut builder = Builder::new();
-    builder.prefix(".kiln-");
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(if _folder { 0o777 } else { 0o666 }));
-    }
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     builder
 }
 
@@ -181,15 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_and_nothing_else_is_left() {
+    fn an_error_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep/file.json");
+        let path = folder.path().join("file");
         write_file(&path, b"one").unwrap();
-        write_file(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(names(path.parent().unwrap()), ["file.json"]);
         assert!(
-            write_file(&path.join("below"), b"three").unwrap_err().to_string().contains("cannot be written")
+            write_file(&path.join("below"), b"two").unwrap_err().to_string().contains("cannot be written")
         );
     }
 
@@ -244,26 +219,5 @@ mod tests {
         assert!(below.contains("no folder can be made in ") && below.contains("file: "), "{below}");
         check_target(&folder.path().join("not/yet"), MARKED).unwrap();
         assert_eq!(names(folder.path()), ["file"]);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn rights_are_those_of_any_new_file_and_links_are_followed() {
-        use std::os::unix::fs::{PermissionsExt, symlink};
-        let folder = tempfile::tempdir().unwrap();
-        let plain = folder.path().join("plain");
-        fs::write(&plain, "").unwrap();
-        let path = folder.path().join("file");
-        write_file(&path, b"one").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&path), mode(&plain));
-
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let link = folder.path().join("link");
-        symlink(&path, &link).unwrap();
-        write_file(&link, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(mode(&path) & 0o777, 0o640);
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 }

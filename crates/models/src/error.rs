@@ -117,6 +117,15 @@ pub enum ModelError {
         known: Vec<String>,
     },
 
+    /// A network's description is not one, or describes what cannot be built.
+    #[error("{origin}: {message}")]
+    Architecture {
+        /// The file, or the network's name.
+        origin: String,
+        /// Which layer, what was expected and what came.
+        message: String,
+    },
+
     /// A network does not read examples of this size.
     #[error("{network}: input size {got}: expected {expected}, such as {example}")]
     InputSize {
@@ -342,6 +351,7 @@ impl ModelError {
             | ModelError::Tokenizer { .. }
             | ModelError::UnknownModel { .. }
             | ModelError::UnknownNetwork { .. }
+            | ModelError::Architecture { .. }
             | ModelError::InputSize { .. }
             | ModelError::UnknownLayer { .. }
             | ModelError::ImageTensor { .. }

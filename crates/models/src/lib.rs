@@ -22,7 +22,9 @@
 //! # }
 //! ```
 
+pub mod atomic;
 pub mod bert;
+pub mod cnn;
 pub mod error;
 pub mod filters;
 pub mod hed;

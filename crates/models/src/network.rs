@@ -5,6 +5,7 @@ use std::path::Path;
 use kiln_engine::{DType, Graph, GraphBuilder, Tensor, WeightSource};
 
 use crate::bert::{Bert, BertConfig};
+use crate::cnn::{self, Architecture};
 use crate::error::ModelError;
 use crate::hed;
 use crate::layout;
@@ -34,6 +35,8 @@ pub enum Network {
     Hed,
     /// A sentence encoder, which reads tokens.
     Encoder(Encoder),
+    /// A small network that can be trained, which reads images.
+    Cnn(Architecture),
 }
 
 /// The architecture of a sentence encoder.
@@ -47,12 +50,16 @@ pub struct Encoder {
 /// The photographs that the edge detector was trained on, lying.
 const HED_INPUT: [usize; 3] = [3, 321, 481];
 
+/// What an image's size is.
+const CHANNELS_FIRST: &str = "channels x height x width";
+
 /// The encoder that is known without its files.
 const MINILM: &str = "all-MiniLM-L6-v2";
 
 impl Network {
-    /// A network by its name: `vgg11` to `vgg19`, with or without `_bn`, `hed`, or `all-MiniLM-L6-v2`. A directory stands for
-    /// the sentence encoder whose configuration lies in it.
+    /// A network by its name: `vgg11` to `vgg19`, with or without `_bn`, `hed`, `all-MiniLM-L6-v2`, or one of the small
+    /// networks of [`Architecture::by_name`]. A directory stands for the sentence encoder whose configuration lies in it,
+    /// a file in `.toml` for the small network that it describes.
     pub fn by_name(name: &str) -> Result<Network, ModelError> {
         let dir = Path::new(name);
         if [MINILM, "minilm"].iter().any(|known| known.eq_ignore_ascii_case(name)) {
@@ -61,16 +68,24 @@ impl Network {
         if name.eq_ignore_ascii_case(hed::NAME) {
             return Ok(Network::Hed);
         }
-        match VggConfig::by_name(name) {
-            Ok(config) => Ok(Network::Vgg(config)),
-            Err(_) if dir.is_dir() => Ok(Network::Encoder(Encoder::open(dir)?)),
-            Err(_) => Err(ModelError::UnknownNetwork { name: name.to_owned(), known: Network::names() }),
+        if let Ok(config) = VggConfig::by_name(name) {
+            return Ok(Network::Vgg(config));
+        }
+        match Architecture::load(name) {
+            Err(ModelError::UnknownNetwork { .. }) if dir.is_dir() => {
+                Ok(Network::Encoder(Encoder::open(dir)?))
+            }
+            Err(ModelError::UnknownNetwork { name, .. }) => {
+                Err(ModelError::UnknownNetwork { name, known: Network::names() })
+            }
+            network => network.map(Network::Cnn),
         }
     }
 
     /// The names that [`by_name`](Self::by_name) knows.
     pub fn names() -> Vec<String> {
-        VggConfig::names().into_iter().chain([hed::NAME, MINILM].map(str::to_owned)).collect()
+        let others = [hed::NAME, MINILM].map(str::to_owned);
+        VggConfig::names().into_iter().chain(others).chain(Architecture::names()).collect()
     }
 
     /// The network's own name.
@@ -79,6 +94,7 @@ impl Network {
             Network::Vgg(config) => &config.name,
             Network::Hed => hed::NAME,
             Network::Encoder(encoder) => &encoder.name,
+            Network::Cnn(architecture) => architecture.name(),
         }
     }
 
@@ -88,6 +104,7 @@ impl Network {
             Network::Vgg(config) => config.input().to_vec(),
             Network::Hed => HED_INPUT.to_vec(),
             Network::Encoder(encoder) => vec![encoder.config.max_position_embeddings.min(128)],
+            Network::Cnn(architecture) => architecture.input().to_vec(),
         }
     }
 
@@ -109,6 +126,9 @@ impl Network {
                 let tokens = encoder.tokens(self.extents(input, "a number of tokens")?)?;
                 Ok(sentence::example_graph(&encoder.name, &encoder.config, &encoder.recipe, batch, tokens)?)
             }
+            Network::Cnn(architecture) => {
+                architecture.clone().with_input(self.extents(input, CHANNELS_FIRST)?)?.graph(batch)
+            }
         }
     }
 
@@ -122,6 +142,11 @@ impl Network {
                 let tokens = encoder.tokens(self.extents(input, "a number of tokens")?)?;
                 Ok(sentence::example_inputs(&encoder.config, &encoder.recipe, batch, tokens)?)
             }
+            Network::Cnn(_) => {
+                let [channels, height, width] = self.extents(input, CHANNELS_FIRST)?;
+                let image = seeded::image([batch, channels, height, width])?;
+                Ok(vec![(cnn::INPUT.to_owned(), image)])
+            }
         }
     }
 
@@ -131,6 +156,7 @@ impl Network {
             (_, None) => Box::new(SeededWeights::of(&self.graph(1, &self.input())?)),
             (Network::Hed, Some(file)) => Box::new(hed::open_weights(file)?),
             (Network::Vgg(config), Some(file)) => Box::new(VggWeights::open(file, config)?),
+            (Network::Cnn(architecture), Some(file)) => Box::new(architecture.open_weights(file)?),
             (Network::Encoder(encoder), Some(file)) => {
                 let weights = Weights::open(file)?;
                 Bert::new(encoder.config.clone(), &weights)?;
@@ -146,7 +172,7 @@ impl Network {
 
     /// An image's `[channels, height, width]`, of as many channels as the network reads.
     fn image_size(&self, input: &[usize]) -> Result<[usize; 3], ModelError> {
-        let size = self.extents(input, "channels x height x width")?;
+        let size = self.extents(input, CHANNELS_FIRST)?;
         let channels = self.input()[0];
         if size[0] == channels {
             return Ok(size);
@@ -240,6 +266,25 @@ mod tests {
     }
 
     #[test]
+    fn small_networks_are_known_too() {
+        for name in Architecture::names() {
+            let network = Network::by_name(&name).unwrap();
+            assert_eq!(network.name(), name);
+            let graph = network.graph(2, &network.input()).unwrap();
+            let example = network.example(2, &network.input()).unwrap();
+            let inputs: Vec<_> = graph.inputs().map(|(name, desc)| (name, desc.shape.as_slice())).collect();
+            assert_eq!(inputs, [(example[0].0.as_str(), example[0].1.shape())], "{name}");
+            assert!(network.weights(None).is_ok());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("flat.toml");
+        std::fs::write(&file, "input = [1, 2, 2]\nlayers = [\"flatten\"]").unwrap();
+        assert_eq!(Network::by_name(file.to_str().unwrap()).unwrap().name(), "flat");
+        let resnet8 = Network::by_name("resnet8").unwrap();
+        assert!(resnet8.graph(1, &[1, 24, 40]).is_ok());
+    }
+
+    #[test]
     fn an_encoder_is_read_from_its_folder() {
         let dir = tempfile::tempdir().unwrap();
         let config = r#"{"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1,
@@ -269,6 +314,15 @@ mod tests {
         assert_eq!(
             message(Network::Hed.graph(1, &[1, 64, 64])),
             "hed: input size 1x64x64: expected 3 channels, such as 3x321x481"
+        );
+        let base = Network::by_name("base").unwrap();
+        assert_eq!(
+            message(base.graph(1, &[784])),
+            "base: input size 784: expected channels x height x width, such as 1x28x28"
+        );
+        assert!(
+            message(base.graph(1, &[1, 32, 32]))
+                .contains("expected an output for each of 10 classes, got 40")
         );
         let minilm = Network::by_name("minilm").unwrap();
         assert_eq!(

@@ -5,6 +5,8 @@ mod layers;
 mod reach;
 mod window;
 
+pub use cost::multiply_adds;
+
 use std::collections::HashMap;
 
 use kiln_engine::ops::Op;

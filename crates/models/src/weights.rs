@@ -89,6 +89,11 @@ impl Weights {
         self.metadata.info(name).map(|info| info.shape.as_slice())
     }
 
+    /// A text that the file carries beside its tensors (`__metadata__` in the header), by its key.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
     /// The bytes of all tensors together.
     pub fn data_bytes(&self) -> u64 {
         self.metadata.data_len() as u64
@@ -289,6 +294,7 @@ mod tests {
         assert_eq!(weights.desc("full"), Some(TensorDesc { shape: vec![2, 3], dtype: DType::F32 }));
         assert_eq!(weights.desc("ids"), None, "integers are no weights");
         assert_eq!(weights.shape("ids"), Some(&[1][..]));
+        assert_eq!((weights.note("format"), weights.note("other")), (Some("pt"), None));
         let mut full = [0.0; 6];
         weights.read("full", 0..6, &mut full).unwrap();
         assert_eq!(full[0..2], [0.5, -1.25]);

@@ -1,6 +1,7 @@
 //! Whole models against the frameworks that they come from: one module a model.
 
 mod bert;
+mod cnn;
 mod filters;
 mod hed;
 mod layers;

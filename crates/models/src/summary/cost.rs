@@ -5,7 +5,7 @@ use kiln_engine::{Graph, Node};
 
 /// Multiply-adds of a node: those of convolutions, products and attention, which is all but everything. Elementwise work,
 /// normalisation and pooling count as none, as is the custom.
-pub(super) fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
+pub fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
     let shape = |input: usize| graph.desc(node.inputs[input]).shape.as_slice();
     let output = product(&graph.desc(node.output).shape);
     match &node.op {
@@ -21,6 +21,11 @@ pub(super) fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
                 let channels = (geometry.out_channels / geometry.groups) as u64;
                 product(shape(0)).saturating_mul(taps).saturating_mul(channels)
             })
+        }
+        // Each element of the output's gradient meets what its window sees of the input.
+        Op::Conv2dWeightGrad(_) => {
+            let taps: u64 = product(&graph.desc(node.output).shape[1..]);
+            product(shape(1)).saturating_mul(taps)
         }
         Op::Matmul(op) => {
             let depth = shape(0).iter().rev().nth(usize::from(op.transpose_lhs));

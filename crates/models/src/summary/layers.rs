@@ -70,6 +70,7 @@ impl Grouped<'_> {
                 graph,
                 match op.pooling {
                     AdaptivePooling::Max => "adaptive_max_pool2d",
+                    AdaptivePooling::MaxIndex => "adaptive_max_pool2d_indices",
                     AdaptivePooling::Average => "adaptive_avg_pool2d",
                 },
             ),

@@ -150,6 +150,10 @@ fn sources(graph: &Graph, node: &Node, region: &Region) -> Vec<Region> {
             Err(_) => everything(),
         },
         Op::AdaptivePool2d(_) => vec![resampled(shapes[0], output, region, |position, from, to| {
+            if to == 1 {
+                // What has no neighbour sees all, wherever one would be.
+                return Span { start: 0, end: from };
+            }
             let start = position.saturating_mul(from).div_euclid(to);
             let end = position.saturating_add(1).saturating_mul(from).saturating_add(to - 1).div_euclid(to);
             Span { start, end }
