@@ -2,9 +2,10 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kiln_engine::EngineError;
 use kiln_models::ModelError;
 
-/// What can go wrong between a folder of data and a batch. Each message is one line that names the thing.
+/// What can go wrong between a folder of data and a trained network. Each message is one line that names the thing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -167,9 +168,92 @@ pub enum TrainError {
         /// The panic's message.
         message: String,
     },
-    /// An image cannot be read or resized.
+    /// A state does not fit the network that is trained.
+    #[error("tensor \"{name}\": {problem}")]
+    State {
+        /// The tensor's name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file of options is not what it should be.
+    #[error("{origin}: {message}")]
+    Config {
+        /// The file, or what else the options stand in.
+        origin: String,
+        /// What is wrong with them.
+        message: String,
+    },
+    /// A file is not the checkpoint that it should be.
+    #[error("{}: {message}", .file.display())]
+    Checkpoint {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A folder cannot be that of a run.
+    #[error("{}: {message}", .folder.display())]
+    RunFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// A run that is to go on was started with other options than those given now.
+    #[error("{}: the run cannot go on with other options: {}", .folder.display(), .differences.join(", "))]
+    OtherRun {
+        /// The run's folder.
+        folder: PathBuf,
+        /// `epochs is 20 in the run, 40 was given`.
+        differences: Vec<String>,
+    },
+    /// Network and data do not belong together.
+    #[error("network {network} and data {data}: {message}")]
+    Unsuited {
+        /// The network's name.
+        network: String,
+        /// The data set.
+        data: String,
+        /// What does not fit.
+        message: String,
+    },
+    /// The loss, or the norm of the gradients, is not a number any more.
+    #[error(
+        "step {step} (epoch {epoch}): the {what} is {value} at a learning rate of {rate:?}; the last good checkpoint is \
+         {} (step {saved})",
+        .checkpoint.display()
+    )]
+    NotFinite {
+        /// Which step, counted from 1 over the whole run.
+        step: u64,
+        /// Its epoch, counted from 1.
+        epoch: u32,
+        /// What is not finite: `loss`, `gradient norm`, `validation loss`.
+        what: &'static str,
+        /// What it is instead.
+        value: f64,
+        /// The learning rate of the step.
+        rate: f64,
+        /// The last checkpoint that was written before.
+        checkpoint: PathBuf,
+        /// How many steps the network in it has made.
+        saved: u64,
+    },
+    /// A picture of a run cannot be drawn: a mistake of ours.
+    #[error("{}: cannot be drawn: {message}", .file.display())]
+    Drawing {
+        /// The picture.
+        file: PathBuf,
+        /// What went wrong.
+        message: String,
+    },
+    /// A network's description, its weights or an image is not what it should be.
     #[error(transparent)]
-    Image(#[from] ModelError),
+    Model(#[from] ModelError),
+    /// The engine refused a graph, or the device failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 impl TrainError {
@@ -183,8 +267,11 @@ impl TrainError {
                     | io::ErrorKind::NotADirectory
                     | io::ErrorKind::IsADirectory
             ),
-            Self::Image(error) => error.is_input_error(),
-            Self::Thread { .. } | Self::Panicked { .. } => false,
+            Self::Model(error) => error.is_input_error(),
+            Self::Engine(error) => !matches!(error, EngineError::Gpu(_)),
+            Self::Thread { .. } | Self::Panicked { .. } | Self::NotFinite { .. } | Self::Drawing { .. } => {
+                false
+            }
             _ => true,
         }
     }
@@ -195,6 +282,18 @@ impl TrainError {
 
     pub(crate) fn content(file: &Path, message: impl Into<String>) -> Self {
         Self::Content { file: file.to_owned(), message: message.into() }
+    }
+
+    pub(crate) fn config(origin: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Config { origin: origin.into(), message: message.into() }
+    }
+
+    pub(crate) fn checkpoint(file: &Path, message: impl Into<String>) -> Self {
+        Self::Checkpoint { file: file.to_owned(), message: message.into() }
+    }
+
+    pub(crate) fn folder(folder: &Path, message: impl Into<String>) -> Self {
+        Self::RunFolder { folder: folder.to_owned(), message: message.into() }
     }
 
     pub(crate) fn option(option: &'static str, value: impl Display, expected: impl Into<String>) -> Self {
@@ -218,7 +317,7 @@ mod tests {
         assert!(TrainError::option("batch size", 0, "expected at least 1").is_input_error());
         assert!(!TrainError::Panicked { item: 3, message: "words".into() }.is_input_error());
         assert!(
-            TrainError::Image(ModelError::Image { file: "a.png".into(), message: "empty file".into() })
+            TrainError::Model(ModelError::Image { file: "a.png".into(), message: "empty file".into() })
                 .is_input_error()
         );
     }

@@ -25,6 +25,10 @@ pub enum Purpose {
     Test = 2,
     /// How an example is changed in an epoch.
     Augment = 3,
+    /// What dropout drops: drawn on the device, with the step in place of the epoch and the layer in that of the example.
+    Dropout = 4,
+    /// Parameters before the first step; the tensor's place in the network stands for the example.
+    Initial = 5,
 }
 
 /// A stream of random numbers.

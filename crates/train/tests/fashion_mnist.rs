@@ -1,5 +1,4 @@
-//! Fashion-MNIST as it is published: the folder `fashion-mnist` in `KILN_TEST_DATA`, with the four files of Debian's
-//! package `dataset-fashion-mnist`.
+//! Fashion-MNIST as it is published: the four files of Debian's package `dataset-fashion-mnist`.
 
 use kiln_tests::golden;
 use kiln_train::data::{FolderOptions, Format, Parts, Source};
@@ -7,7 +6,7 @@ use kiln_train::loader::{Loader, LoaderOptions, Order};
 use kiln_train::normalization::Normalization;
 
 fn parts() -> Option<Parts> {
-    let folder = golden::test_data("fashion-mnist")?;
+    let folder = golden::fashion_mnist()?;
     let source = Source::open(&folder, &FolderOptions::default()).unwrap();
     assert_eq!(source.format(), Format::Idx);
     Some(source.parts().unwrap())

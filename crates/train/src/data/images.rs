@@ -48,7 +48,7 @@ impl ImageFiles {
 }
 
 /// An image file as `[channels][height][width]`.
-fn example(path: &Path, [channels, height, width]: [usize; 3]) -> Result<Vec<u8>, TrainError> {
+pub(crate) fn example(path: &Path, [channels, height, width]: [usize; 3]) -> Result<Vec<u8>, TrainError> {
     let image = cover(&Image::open(path)?, height, width)?;
     Ok(match channels {
         1 => image.pixels().as_chunks().0.iter().map(|rgb| luma(*rgb)).collect(),

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::cifar10::Cifar10;
 use super::folder::{Folder, FolderOptions};
 use super::idx::Idx;
-use super::{Dataset, Part};
+use super::{Dataset, Part, xor};
 use crate::TrainError;
+use crate::normalization::Normalization;
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
 const DEBIAN_FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
@@ -20,6 +21,8 @@ pub enum Format {
     Cifar10,
     /// Images in a folder for each class ([`super::folder`]).
     Folder,
+    /// The four points of exclusive or ([`super::xor`]).
+    Xor,
 }
 
 /// A data set that has been found. Its parts are read when they are asked for.
@@ -34,6 +37,7 @@ enum Kind {
     Idx(Idx),
     Cifar10(Cifar10),
     Folder(Folder),
+    Xor,
 }
 
 /// Both parts of a data set: the same classes and the same shape.
@@ -47,7 +51,8 @@ pub struct Parts {
 
 impl Source {
     /// Finds the data set in a folder; the files in it tell what it is. Where there is no folder `fashion-mnist`, that
-    /// name stands for the files of Debian's package `dataset-fashion-mnist`. The options are for folders of images.
+    /// name stands for the files of Debian's package `dataset-fashion-mnist`, and where there is no folder `xor`, that
+    /// one stands for the points of exclusive or. The options are for folders of images.
     ///
     /// # Errors
     /// Where there is no such folder, or nothing in it that is known, or it is a folder of images with something amiss.
@@ -57,6 +62,9 @@ impl Source {
 
     fn open_or(path: &Path, options: &FolderOptions, debian: &Path) -> Result<Source, TrainError> {
         let wanted = path;
+        if path == Path::new(xor::NAME) && !path.exists() {
+            return Ok(Source { path: path.to_owned(), kind: Kind::Xor });
+        }
         let by_name = !path.exists() && path == Path::new("fashion-mnist");
         let path = if by_name { debian } else { path };
         if let Err(error) = std::fs::read_dir(path) {
@@ -96,6 +104,7 @@ impl Source {
             Kind::Idx(_) => Format::Idx,
             Kind::Cifar10(_) => Format::Cifar10,
             Kind::Folder(_) => Format::Folder,
+            Kind::Xor => Format::Xor,
         }
     }
 
@@ -108,6 +117,7 @@ impl Source {
             Kind::Idx(idx) => idx.load(part),
             Kind::Cifar10(cifar) => cifar.load(part),
             Kind::Folder(folder) => folder.load(part),
+            Kind::Xor => Ok(xor::dataset()),
         }
     }
 
@@ -122,6 +132,18 @@ impl Source {
             return Err(TrainError::Shapes { path, train: train.shape(), test: test.shape() });
         }
         Ok(Parts { train, test })
+    }
+
+    /// How its examples are normalised: by the mean and deviation of those that are trained on
+    /// ([`Normalization::of`]), unless the data set has numbers of its own.
+    ///
+    /// # Errors
+    /// Those of [`Normalization::of`].
+    pub fn normalization(&self, train: &Dataset, threads: usize) -> Result<Normalization, TrainError> {
+        match &self.kind {
+            Kind::Xor => Ok(xor::normalization()),
+            _ => Normalization::of(train, threads),
+        }
     }
 }
 
@@ -185,6 +207,15 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn xor_is_built_in() {
+        let source = open(Path::new("xor")).unwrap();
+        assert_eq!(source.format(), Format::Xor);
+        let parts = source.parts().unwrap();
+        assert_eq!((parts.train.len(), parts.test.len()), (4, 4));
+        assert_eq!(source.normalization(&parts.train, 1).unwrap(), Normalization::unit(2));
     }
 
     #[test]

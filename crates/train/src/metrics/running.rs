@@ -1,7 +1,9 @@
 //! Loss and accuracy over the examples seen so far.
 
+use serde::{Deserialize, Serialize};
+
 /// The mean loss of the examples so far, in f64. A loss that is not a number makes the mean one, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunningLoss {
     sum: f64,
     examples: u64,
@@ -26,7 +28,7 @@ impl RunningLoss {
 }
 
 /// How many examples were classified rightly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accuracy {
     correct: u64,
     examples: u64,
@@ -52,6 +54,11 @@ impl Accuracy {
     /// The fraction that was right; none where there was no example.
     pub fn fraction(&self) -> Option<f64> {
         (self.examples > 0).then(|| self.correct as f64 / self.examples as f64)
+    }
+
+    /// The fraction that was wrong; none where there was no example.
+    pub fn error(&self) -> Option<f64> {
+        (self.examples > 0).then(|| (self.examples - self.correct) as f64 / self.examples as f64)
     }
 
     /// How many were right.
@@ -87,5 +94,7 @@ mod tests {
         accuracy.add(&[1, 2, 3], &[1, 0, 3]);
         accuracy.add_count(0, 1);
         assert_eq!((accuracy.fraction(), accuracy.correct(), accuracy.examples()), (Some(0.5), 2, 4));
+        accuracy.add_count(2, 6);
+        assert_eq!((accuracy.error(), Accuracy::default().error()), (Some(0.6), None));
     }
 }
