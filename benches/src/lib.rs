@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use kiln_gpu::{AdapterChoice, Gpu, GpuError};
 
-pub use peer::Peer;
+pub use peer::{Peer, ResidentPeer};
 pub use product::{numbers, product};
 
 /// One thing to measure.

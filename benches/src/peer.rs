@@ -1,7 +1,7 @@
 //! Another engine, run as a program of its own in the same rounds.
 
-use std::io;
-use std::process::{Command, Stdio};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A command line that measures something itself and prints its milliseconds.
 pub struct Peer {
@@ -20,8 +20,7 @@ impl Peer {
     /// # Errors
     /// Where the command fails, or prints no such thing; the message holds its last words.
     pub fn run(&self) -> io::Result<Vec<f64>> {
-        let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-        let output = Command::new(shell).args([flag, &self.command]).stdin(Stdio::null()).output()?;
+        let output = shell(&self.command).stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let fail = |what: &str| {
             let errors = String::from_utf8_lossy(&output.stderr);
@@ -36,6 +35,64 @@ impl Peer {
             None => fail("printed no milliseconds"),
         }
     }
+}
+
+/// A command line that stays while rounds go by, for what takes minutes to warm up. For each line that it reads it
+/// measures once more and prints its milliseconds in a line, as a list in brackets; at the end of its input it ends.
+pub struct ResidentPeer {
+    command: String,
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl ResidentPeer {
+    /// Starts it; the command line goes to the shell.
+    ///
+    /// # Errors
+    /// Where the shell cannot be started.
+    pub fn start(command: String) -> io::Result<Self> {
+        let mut child = shell(&command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (orders, answers) = (child.stdin.take(), child.stdout.take());
+        let answers = answers.ok_or_else(|| io::Error::other("the peer has no output"))?;
+        Ok(Self { command, child, orders, answers: BufReader::new(answers) })
+    }
+
+    /// Has it measure once and gives the milliseconds that it printed.
+    ///
+    /// # Errors
+    /// Where it has ended, or prints something else.
+    pub fn run(&mut self) -> io::Result<Vec<f64>> {
+        let ended = || io::Error::other(format!("the peer `{}` ended", self.command));
+        let orders = self.orders.as_mut().ok_or_else(ended)?;
+        orders.write_all(b"\n").and_then(|()| orders.flush()).map_err(|_| ended())?;
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err(ended());
+        }
+        milliseconds(&line).ok_or_else(|| {
+            io::Error::other(format!(
+                "the peer `{}` printed no milliseconds: {}",
+                self.command,
+                line.trim_end()
+            ))
+        })
+    }
+}
+
+impl Drop for ResidentPeer {
+    fn drop(&mut self) {
+        // The end of its input is what it waits for.
+        drop(self.orders.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn shell(command: &str) -> Command {
+    let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+    let mut shell = Command::new(shell);
+    shell.args([flag, command]);
+    shell
 }
 
 fn milliseconds(text: &str) -> Option<Vec<f64>> {
