@@ -11,6 +11,7 @@ mod edges;
 mod embed;
 mod encoder;
 mod error;
+mod eval;
 mod features;
 mod filter;
 mod index;
@@ -26,7 +27,9 @@ mod progress;
 mod search;
 mod split;
 mod summary;
+mod sweep;
 mod table;
+mod train;
 mod vgg;
 
 use std::io::Write;
@@ -73,6 +76,9 @@ enum Command {
     Models(models::ModelsArgs),
     Classify(classify::ClassifyArgs),
     Features(features::FeaturesArgs),
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Sweep(sweep::SweepArgs),
     Summary(summary::SummaryArgs),
     Bench(bench::BenchArgs),
     Profile(profile::ProfileArgs),
@@ -100,6 +106,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Models(args) => args.run(&context),
         Command::Classify(args) => args.run(&context),
         Command::Features(args) => args.run(&context),
+        Command::Train(args) => args.run(&context),
+        Command::Eval(args) => args.run(&context),
+        Command::Sweep(args) => args.run(&context),
         Command::Summary(args) => args.run(&context),
         Command::Bench(args) => args.run(&context),
         Command::Profile(args) => args.run(&context),

@@ -83,6 +83,7 @@ pub use kiln_docqa as docqa;
 pub use kiln_engine as engine;
 pub use kiln_gpu as gpu;
 pub use kiln_models as models;
+pub use kiln_train as train;
 
 pub use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Session, Tensor, WeightSource};
 pub use kiln_gpu::{AdapterChoice, Gpu, GpuError};

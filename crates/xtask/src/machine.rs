@@ -11,7 +11,12 @@ pub(crate) struct Machine {
     /// `None` where the system brings its own GPU interface (Windows, macOS).
     pub(crate) vulkan: Option<Vulkan>,
     pub(crate) pip: Option<Pip>,
+    /// Fashion-MNIST is where Debian puts it.
+    pub(crate) images: bool,
 }
+
+/// Where Debian's package `dataset-fashion-mnist` puts its files.
+const FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
 
 /// How packages get onto this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +68,12 @@ impl Vulkan {
 
 impl Machine {
     pub(crate) fn look() -> Self {
-        Machine { installer: installer(), vulkan: cfg!(target_os = "linux").then(vulkan), pip: Pip::find() }
+        Machine {
+            installer: installer(),
+            vulkan: cfg!(target_os = "linux").then(vulkan),
+            pip: Pip::find(),
+            images: Path::new(FASHION_MNIST).is_dir(),
+        }
     }
 }
 

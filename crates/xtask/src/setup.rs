@@ -14,6 +14,8 @@ pub(crate) struct Wants {
     pub(crate) adapter: bool,
     /// pip, to get at what the Python index hands out.
     pub(crate) pip: bool,
+    /// Real images to train on, where a package manager that we run brings them; tests that want them skip elsewhere.
+    pub(crate) images: bool,
 }
 
 /// Something that packages can bring.
@@ -22,6 +24,7 @@ pub(crate) enum Need {
     VulkanLoader,
     SoftwareDriver,
     Pip,
+    Images,
 }
 
 impl Need {
@@ -30,6 +33,7 @@ impl Need {
             Need::VulkanLoader => &["libvulkan1"],
             Need::SoftwareDriver => &["mesa-vulkan-drivers"],
             Need::Pip => &["python3", "python3-pip"],
+            Need::Images => &["dataset-fashion-mnist"],
         }
     }
 
@@ -46,6 +50,8 @@ impl Need {
             (Manager::Pacman, Need::Pip) => "python-pip",
             (Manager::Apk, Need::Pip) => "py3-pip",
             (Manager::Dnf | Manager::Zypper, Need::Pip) => "python3-pip",
+            // Nobody else packages them, and nobody is asked for them.
+            (_, Need::Images) => "",
         }
     }
 }
@@ -56,6 +62,7 @@ impl fmt::Display for Need {
             Need::VulkanLoader => "the Vulkan loader (libvulkan.so.1)",
             Need::SoftwareDriver => "a Vulkan driver that works here (Mesa's software one does everywhere)",
             Need::Pip => "Python with pip",
+            Need::Images => "Fashion-MNIST, which some tests train on",
         })
     }
 }
@@ -77,6 +84,12 @@ pub(crate) fn missing(machine: &Machine, wants: Wants) -> Vec<Need> {
     if wants.pip && machine.pip.is_none() && machine.installer != Installer::None {
         missing.push(Need::Pip);
     }
+    if wants.images
+        && !machine.images
+        && matches!(machine.installer, Installer::Apt(Rights::Root | Rights::Sudo))
+    {
+        missing.push(Need::Images);
+    }
     missing
 }
 
@@ -95,12 +108,22 @@ pub(crate) fn tell(machine: &Machine, wants: Wants) {
 
 /// Installs what `wants` needs and `machine` lacks, after saying what `apt` is asked for.
 pub(crate) fn ensure(machine: &mut Machine, wants: Wants) -> Result<(), Error> {
-    let needs = missing(machine, wants);
-    if needs.is_empty() {
+    let (images, needs): (Vec<Need>, Vec<Need>) =
+        missing(machine, wants).into_iter().partition(|need| *need == Need::Images);
+    if needs.is_empty() && images.is_empty() {
         say("all there");
         return Ok(());
     }
-    install(machine, &needs)
+    if !needs.is_empty() {
+        install(machine, &needs)?;
+    }
+    // Tests do without, and say so.
+    if !images.is_empty()
+        && let Err(error) = install(machine, &images)
+    {
+        say(format_args!("going on without: {error}"));
+    }
+    Ok(())
 }
 
 /// Makes sure that `kiln` finds an adapter, now that there is a `kiln` to ask: a driver that is there may
@@ -194,10 +217,10 @@ mod tests {
     use super::*;
     use crate::machine::Vulkan;
 
-    const ALL: Wants = Wants { adapter: true, pip: true };
+    const ALL: Wants = Wants { adapter: true, pip: true, images: true };
 
     fn machine(installer: Installer, vulkan: Option<Vulkan>) -> Machine {
-        Machine { installer, vulkan, pip: None }
+        Machine { installer, vulkan, pip: None, images: false }
     }
 
     fn vulkan(loader: bool, drivers: &[&str], gpu: bool) -> Option<Vulkan> {
@@ -207,23 +230,23 @@ mod tests {
     #[test]
     fn a_bare_debian_needs_everything() {
         let bare = machine(Installer::Apt(Rights::Root), vulkan(false, &[], false));
-        assert_eq!(missing(&bare, ALL), [Need::VulkanLoader, Need::SoftwareDriver, Need::Pip]);
+        assert_eq!(missing(&bare, ALL), [Need::VulkanLoader, Need::SoftwareDriver, Need::Pip, Need::Images]);
         assert_eq!(
             apt_packages(&missing(&bare, ALL)),
-            ["libvulkan1", "mesa-vulkan-drivers", "python3", "python3-pip"]
+            ["libvulkan1", "mesa-vulkan-drivers", "python3", "python3-pip", "dataset-fashion-mnist"]
         );
     }
 
     #[test]
     fn only_what_is_wanted_counts() {
         let bare = machine(Installer::Apt(Rights::Root), vulkan(false, &[], false));
-        assert_eq!(missing(&bare, Wants { adapter: false, pip: true }), [Need::Pip]);
-        assert_eq!(missing(&bare, Wants { adapter: false, pip: false }), []);
+        assert_eq!(missing(&bare, Wants { adapter: false, pip: true, images: false }), [Need::Pip]);
+        assert_eq!(missing(&bare, Wants { adapter: false, pip: false, images: false }), []);
     }
 
     #[test]
     fn a_driver_without_its_gpu_does_not_count() {
-        let wants = Wants { adapter: true, pip: false };
+        let wants = Wants { adapter: true, pip: false, images: false };
         let drivers = ["intel_icd.x86_64.json", "radeon_icd.x86_64.json"];
         let headless = machine(Installer::Apt(Rights::Root), vulkan(true, &drivers, false));
         assert_eq!(missing(&headless, wants), [Need::SoftwareDriver]);

@@ -63,7 +63,7 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool, only: &[StepName]) ->
     let runs_kiln = StepName::value_variants().iter().any(|step| wanted(*step) && step.runs_kiln());
     // `none` is how one says that tests which need an adapter may skip.
     let device = std::env::var_os("KILN_ADAPTER").is_none_or(|adapter| adapter != "none");
-    let wants = Wants { adapter: runs_kiln && device, pip: wanted(StepName::Typos) };
+    let wants = Wants { adapter: runs_kiln && device, pip: wanted(StepName::Typos), images: runs_kiln };
     let mut machine = Machine::look();
     if no_install {
         setup::tell(&machine, wants);

@@ -1,10 +1,12 @@
 //! `kiln bench`.
 
+mod train;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use kiln::gpu::Gpu;
 use kiln::models::measure::{Bench, Samples, rate};
 use kiln::models::network::Network;
@@ -19,16 +21,25 @@ use super::table::write_table;
 
 /// Measure how long a network takes
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
   kiln bench vgg16
   kiln bench vgg16 --batch 4 --samples 20 --json
   kiln bench all-MiniLM-L6-v2 --input 128 --batch 16
+  kiln bench train --arch sk
 
 A run is what a program has: inputs go to the device, outputs come back. Weights come from a formula
 where no file is named; the time does not depend on them.")]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    training: Option<Training>,
+
+    // clap finds an optional group by the arguments that are its own, so this one has the network's name in it.
     #[command(flatten)]
-    workload: WorkloadArgs,
+    network: Option<NetworkArgs>,
+
+    #[command(flatten)]
+    load: LoadArgs,
 
     /// How many runs are measured
     #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one::<usize>,
@@ -48,12 +59,15 @@ pub(crate) struct BenchArgs {
     output: OutputArgs,
 }
 
-/// What is to be measured.
-#[derive(Debug, Args)]
-pub(crate) struct WorkloadArgs {
-    #[command(flatten)]
-    network: NetworkArgs,
+/// What is measured besides a network at work.
+#[derive(Debug, Subcommand)]
+enum Training {
+    Train(train::BenchTrainArgs),
+}
 
+/// How a network to be measured is loaded.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
     /// How many inputs go into one run
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<usize>,
         allow_negative_numbers = true)]
@@ -74,14 +88,15 @@ pub(crate) struct Workload {
     is_seeded: bool,
 }
 
-impl WorkloadArgs {
+impl LoadArgs {
     /// Builds the network, opens the device, lets `fit` refuse it, and loads the network there.
     pub(crate) fn load(
         &self,
+        network: &NetworkArgs,
         context: &Context,
         fit: impl FnOnce(&Gpu) -> Result<(), CliError>,
     ) -> Result<Workload, CliError> {
-        let (network, input) = self.network.resolve()?;
+        let (network, input) = network.resolve()?;
         network.graph(self.batch, &input.0).map_err(building)?;
         let weights = network.weights(self.weights.as_deref())?;
         let gpu = context.open_gpu()?;
@@ -105,7 +120,7 @@ impl Workload {
     /// What one input of the network is called, in the plural.
     fn unit(&self) -> &'static str {
         match self.network {
-            Network::Vgg(_) | Network::Hed => "images",
+            Network::Vgg(_) | Network::Hed | Network::Cnn(_) => "images",
             Network::Encoder(_) => "texts",
         }
     }
@@ -129,8 +144,13 @@ struct Report<'a> {
 
 impl BenchArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
+        if let Some(Training::Train(args)) = self.training {
+            return args.run(context);
+        }
+        // clap asks for a network before it comes to this.
+        let network = self.network.ok_or_else(|| CliError::Input("no network is named".to_owned()))?;
         let mut output = self.output.open()?;
-        let mut workload = self.workload.load(context, |_| Ok(()))?;
+        let mut workload = self.load.load(&network, context, |_| Ok(()))?;
         let mut samples = Samples::default();
         {
             let progress = context.progress("measuring", self.warmup.saturating_add(self.samples));

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use kiln::models::image::Image;
 use kiln::models::imagenet;
 use kiln::models::vgg::{self, Vgg};
+use kiln::train::predict::Predictor;
 use serde::Serialize;
 
 use super::context::Context;
@@ -18,18 +19,24 @@ use super::numbers::{at_least_one, counted, milliseconds};
 use super::output::{Output, OutputArgs};
 use super::vgg::VggArgs;
 
-/// Tell what images show, by a network trained on the 1000 classes of ImageNet
+/// Tell what images show: by a network trained on ImageNet's 1000 classes, or by one of your own
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kiln classify photo.jpg
   kiln classify *.jpg --top 3 --json | jq '.images[].classes[0].label'
   kiln classify photo.jpg --model vgg19_bn --weights vgg19_bn.safetensors
+  kiln classify shoe.png --checkpoint runs/base/best.safetensors
 
-An image is resized to 256 pixels on its short side, and the middle 224x224 go into the network.")]
+An image is resized to 256 pixels on its short side, and the middle 224x224 go into the network. For a
+checkpoint of kiln train it is prepared as the examples were that the network learned from.")]
 pub(crate) struct ClassifyArgs {
     /// JPEG, PNG or WebP images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
+
+    /// A network that kiln train made, instead of one trained on ImageNet
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "weights"])]
+    checkpoint: Option<PathBuf>,
 
     #[command(flatten)]
     network: VggArgs,
@@ -72,12 +79,55 @@ struct Row<'a> {
 #[derive(Serialize)]
 struct Class {
     class: usize,
-    label: &'static str,
-    probability: f32,
+    label: String,
+    probability: f64,
 }
 
 impl ClassifyArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
+        match &self.checkpoint {
+            Some(checkpoint) => self.run_trained(context, checkpoint),
+            None => self.run_vgg(context),
+        }
+    }
+
+    fn run_trained(&self, context: &Context, checkpoint: &Path) -> Result<(), CliError> {
+        let mut output = self.output.open()?;
+        let start = Instant::now();
+        let gpu = context.open_gpu()?;
+        let mut network = Predictor::open(&gpu, checkpoint)?;
+        context.announce(&gpu);
+        let load = start.elapsed();
+
+        let start = Instant::now();
+        let mut rows = Vec::with_capacity(self.images.len());
+        {
+            let progress = context.progress("classifying", self.images.len());
+            for paths in self.images.chunks(BATCH) {
+                for (path, probabilities) in paths.iter().zip(network.classify(paths)?) {
+                    let mut classes: Vec<Class> = (probabilities.iter().enumerate())
+                        .map(|(class, &probability)| Class {
+                            class,
+                            label: network.class(class),
+                            probability,
+                        })
+                        .collect();
+                    classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+                    classes.truncate(self.top);
+                    rows.push(Row { image: path.to_string_lossy(), classes });
+                }
+                progress.set(rows.len() as u64);
+            }
+        }
+        let (model, adapter) = (network.network().name(), &gpu.profile().name);
+        let run = start.elapsed();
+        let report =
+            Report { model, adapter, load_ms: milliseconds(load), run_ms: milliseconds(run), images: rows };
+        self.write(&mut output, &report)?;
+        output.finish()
+    }
+
+    fn run_vgg(&self, context: &Context) -> Result<(), CliError> {
         let config = self.network.config()?;
         let mut output = self.output.open()?;
         // All that can be wrong with what was given is found before anything is downloaded or computed.
@@ -117,16 +167,14 @@ impl ClassifyArgs {
             run_ms: milliseconds(run),
             images: rows,
         };
-        if self.json {
-            output.json(&report)?;
-        } else {
-            write_report(&mut output, &report)?;
-        }
+        self.write(&mut output, &report)?;
         output.finish()
     }
-}
 
-impl ClassifyArgs {
+    fn write(&self, output: &mut Output, report: &Report<'_>) -> Result<(), CliError> {
+        if self.json { output.json(report) } else { write_report(output, report) }
+    }
+
     /// What the network looks at of each image: all that is kept of photographs that may be many and large.
     fn views(&self, context: &Context) -> Result<Vec<Image>, CliError> {
         let progress = context.progress("reading", self.images.len());
@@ -140,7 +188,8 @@ impl ClassifyArgs {
 }
 
 fn class((class, probability): (usize, f32)) -> Class {
-    Class { class, label: imagenet::class_name(class).unwrap_or("?"), probability }
+    let label = imagenet::class_name(class).unwrap_or("?").to_owned();
+    Class { class, label, probability: f64::from(probability) }
 }
 
 fn write_report(out: &mut Output, report: &Report<'_>) -> Result<(), CliError> {

@@ -79,6 +79,11 @@ impl Context {
         Progress::items(what, total as u64, self.quiet)
     }
 
+    /// A bar for the steps of an epoch, shown on a terminal only.
+    pub(crate) fn steps(&self) -> Progress {
+        Progress::steps(self.quiet)
+    }
+
     /// A clock beside what is being done in one piece, shown on a terminal only.
     pub(crate) fn clock(&self, what: &'static str) -> Progress {
         Progress::clock(what, self.quiet)

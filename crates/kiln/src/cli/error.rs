@@ -3,9 +3,13 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use kiln::EngineError;
 use kiln::docqa::DocqaError;
 use kiln::gpu::GpuError;
 use kiln::models::ModelError;
+use kiln::train::TrainError;
+
+use super::interrupt;
 
 /// Why a command did not succeed.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub(crate) enum CliError {
     },
     /// The machine is at fault: exit code 1.
     Runtime(String),
+    /// Ctrl-C, after everything has been saved: exit code 130.
+    Interrupted,
     /// Nobody reads the output any more (`kiln ... | head`), which is how pipes end: exit code 0.
     ClosedPipe,
 }
@@ -40,6 +46,7 @@ impl CliError {
             CliError::Input(message) => (message, vec![], INPUT),
             CliError::Differences { message, lines } => (message, lines, INPUT),
             CliError::Runtime(message) => (message, vec![], RUNTIME),
+            CliError::Interrupted => return ExitCode::from(interrupt::INTERRUPTED),
             CliError::ClosedPipe => return ExitCode::SUCCESS,
         };
         print_error(&message);
@@ -92,6 +99,21 @@ impl From<DocqaError> for CliError {
     fn from(error: DocqaError) -> CliError {
         match error {
             DocqaError::Model(error) => error.into(),
+            error => CliError::classed(error.is_input_error(), error.to_string()),
+        }
+    }
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> CliError {
+        ModelError::from(error).into()
+    }
+}
+
+impl From<TrainError> for CliError {
+    fn from(error: TrainError) -> CliError {
+        match error {
+            TrainError::Model(error) => error.into(),
             error => CliError::classed(error.is_input_error(), error.to_string()),
         }
     }

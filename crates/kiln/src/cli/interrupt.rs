@@ -1,13 +1,31 @@
-//! Ctrl-C: exit code 130, and no half-written file of ours stays behind.
+//! Ctrl-C: exit code 130, and no half-written file of ours stays behind. A command that has something to save is asked to
+//! come to its end first; a second Ctrl-C does not wait for that.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const INTERRUPTED: i32 = 130;
+/// The exit code of an interrupted command.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Whether the command wants to be asked.
+static ASKS: AtomicBool = AtomicBool::new(false);
+/// Whether it has been asked.
+static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// The files being written just now under names that are not their own yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// From here on Ctrl-C does not end the command: it looks at [`asked`] from time to time, and ends by itself.
+pub(crate) fn ask_first() {
+    ASKS.store(true, Ordering::SeqCst);
+}
+
+/// Whether Ctrl-C has been pressed since [`ask_first`].
+pub(crate) fn asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
 
 /// Names a file to remove on an interrupt.
 pub(crate) fn add_unfinished(path: &Path) {
@@ -26,6 +44,9 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 /// Starts to listen for Ctrl-C.
 pub(crate) fn watch() {
     let handler = || {
+        if ASKS.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) {
+            return;
+        }
         // The lock is held to the end, so that no file is finished or begun in between.
         let unfinished = unfinished();
         for path in &*unfinished {
@@ -36,7 +57,7 @@ pub(crate) fn watch() {
             // Off the line of a progress bar.
             let _ = writeln!(stderr);
         }
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED.into());
     };
     if let Err(error) = ctrlc::set_handler(handler) {
         log::debug!("Ctrl-C is not handled: {error}");

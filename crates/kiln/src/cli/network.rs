@@ -13,8 +13,9 @@ use super::error::CliError;
 /// The arguments that name a network.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
-    /// vgg11, vgg13, vgg16 or vgg19, each also with _bn behind it, hed, all-MiniLM-L6-v2, or a directory with
-    /// the config.json of a sentence encoder
+    /// vgg11, vgg13, vgg16 or vgg19, each also with _bn behind it, hed, all-MiniLM-L6-v2, a small network such
+    /// as base or resnet8, a file that describes one in TOML, or a directory with the config.json of a
+    /// sentence encoder
     #[arg(value_name = "MODEL")]
     model: String,
 

@@ -106,6 +106,12 @@ impl Output {
         Ok(writeln!(self)?)
     }
 
+    /// Writes a value as one line of JSON Lines.
+    pub(crate) fn json_line<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CliError> {
+        serde_json::to_writer(&mut *self, value).map_err(io::Error::from)?;
+        Ok(writeln!(self)?)
+    }
+
     /// Writes values as a JSON array, one on each line: short enough to read and easy to cut.
     pub(crate) fn json_rows<T: Serialize>(
         &mut self,

@@ -7,9 +7,10 @@ use clap::Args;
 use kiln::models::measure::{LayerTime, rate};
 use serde::Serialize;
 
-use super::bench::WorkloadArgs;
+use super::bench::LoadArgs;
 use super::context::Context;
 use super::error::CliError;
+use super::network::NetworkArgs;
 use super::numbers::{at_least_one, counted, milliseconds};
 use super::output::OutputArgs;
 use super::table::{align_right, write_table};
@@ -23,7 +24,10 @@ use super::table::{align_right, write_table};
 The device has to have timestamps; `kiln devices` says whether it does.")]
 pub(crate) struct ProfileArgs {
     #[command(flatten)]
-    workload: WorkloadArgs,
+    network: NetworkArgs,
+
+    #[command(flatten)]
+    load: LoadArgs,
 
     /// How many runs are measured; each time is the median over them
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one::<usize>,
@@ -63,7 +67,7 @@ struct Row<'a> {
 impl ProfileArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let mut output = self.output.open()?;
-        let mut workload = self.workload.load(context, |gpu| match gpu.profile() {
+        let mut workload = self.load.load(&self.network, context, |gpu| match gpu.profile() {
             profile if profile.timestamps => Ok(()),
             profile => Err(CliError::Runtime(format!(
                 "{} has no timestamps, which a profile is made of; `kiln bench` measures without them",

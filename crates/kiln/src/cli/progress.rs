@@ -40,6 +40,11 @@ impl Progress {
         Progress::new(template, quiet, "", 0)
     }
 
+    /// Counts the steps of an epoch, with a line that says how it goes.
+    pub(crate) fn steps(quiet: bool) -> Progress {
+        Progress::new("{msg} {wide_bar} {pos}/{len}", quiet, "", 0)
+    }
+
     /// Counts nothing but time: for work that goes on in one piece.
     pub(crate) fn clock(what: &'static str, quiet: bool) -> Progress {
         Progress::new("{prefix} {elapsed:>4}", quiet, what, 1)
@@ -57,6 +62,13 @@ impl Progress {
 
     /// How far it is.
     pub(crate) fn set(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
+    /// How far it is, with a line of its own and the total.
+    pub(crate) fn set_message(&self, message: &str, done: u64, total: u64) {
+        self.bar.set_message(message.to_owned());
+        self.bar.set_length(total);
         self.bar.set_position(done);
     }
 
