@@ -7,7 +7,7 @@
 //! spans lie. An empty span gives a logarithm of 0.
 //! An invocation makes one token of one head, a workgroup THREADS neighbouring tokens, and takes four rows of k at a
 //! time, so it loads 5/4 numbers for each product. Workgroups: ceil(tokens * heads / THREADS).
-//! lavapipe ends an invocation after 65,535 loop iterations: there a span times head_dim must stay below 1,700,000.
+//! lavapipe ends an invocation after 65,535 loop iterations: four rows of k take 2 + head_dim / 8 of them.
 //!
 //! uses: grid, numeric
 //! variants:

@@ -153,20 +153,6 @@ fn accumulate(
     }
 }
 
-fn put(sum: ptr<function, Sums>, first: u32, oc: u32, ic_first: u32) {
-    let term_first = ic_first * TAPS * TAPS;
-    let depth = params.group_in * TAPS * TAPS;
-    let row = i32(first + oc) - i32(params.row_start);
-    let inside = oc < params.group_out && window_inside(row, params.rows);
-    let adds = (params.flags & 1u) > 0u;
-    for (var i = 0u; i < ROWS * TAPS; i++) {
-        if (inside && term_first + i < depth) {
-            let at = u32(row) * depth + term_first + i;
-            output[at] = (*sum)[i] + select(0.0, output[at], adds);
-        }
-    }
-}
-
 // Whether a row is the last of its input channel's.
 fn is_last(row: u32) -> bool {
     return row < ROWS && row % TAPS == TAPS - 1u;
@@ -264,15 +250,23 @@ fn main(
             row += params.out_w;
         }
     }
-    let first = (part * params.groups + g) * params.group_out;
-    put(&sum0, first, oc, ic);
-    if (OCS > 1u) {
-        put(&sum1, first, oc + 1u, ic);
-    }
-    if (OCS > 2u) {
-        put(&sum2, first, oc + 2u, ic);
-    }
-    if (OCS > 3u) {
-        put(&sum3, first, oc + 3u, ic);
+    // One channel after the other, since code for all of them takes long to compile.
+    let term_first = ic * TAPS * TAPS;
+    let depth = params.group_in * TAPS * TAPS;
+    let adds = (params.flags & 1u) > 0u;
+    let oc_end = min(oc + OCS, params.group_out);
+    for (var channel = oc; channel < oc_end; channel++) {
+        let c = u32(i32(channel) - i32(oc));
+        let row = i32((part * params.groups + g) * params.group_out + channel) - i32(params.row_start);
+        if (window_inside(row, params.rows)) {
+            for (var i = 0u; i < ROWS * TAPS; i++) {
+                let low = select(sum0[i], sum1[i], c == 1u);
+                let sum = select(low, select(sum2[i], sum3[i], c == 3u), c >= 2u);
+                if (term_first + i < depth) {
+                    let at = u32(row) * depth + term_first + i;
+                    output[at] = sum + select(0.0, output[at], adds);
+                }
+            }
+        }
     }
 }

@@ -13,8 +13,8 @@
 //!
 //! uses: grid
 //! variants:
-//!   four   NUMBER=vec4<f32> THREADS=64 STEPS=8
-//!   one    NUMBER=f32 THREADS=64 STEPS=8
+//!   quad     THREADS=64 STEPS=8 NUMBER=vec4<f32>
+//!   single   THREADS=64 STEPS=8 NUMBER=f32
 
 override THREADS: u32 = 64u;
 alias NUMBER = f32;

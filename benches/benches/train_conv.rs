@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use kiln_benches::{Subject, alternate, numbers, open};
-use kiln_engine::ops::{ConvOptions, Conv2d, Conv2dWeightGrad};
-use kiln_engine::{DType, GraphBuilder, Padding, Session, Tensor, TensorDesc, Value};
+use kiln_engine::ops::{Conv2d, Conv2dWeightGrad, ConvOptions, ConvTransposeOptions};
+use kiln_engine::{DType, GraphBuilder, Padding, Session, Tensor, TensorDesc};
 use kiln_gpu::Gpu;
 
 const ROUNDS: usize = 7;
@@ -26,6 +26,18 @@ struct Layer {
     options: ConvOptions<2>,
     /// Whether the layer's image has a gradient: that of a network's first layer has none.
     inner: bool,
+}
+
+impl Layer {
+    /// Of an image's outputs.
+    fn pixels(&self) -> usize {
+        let padding = match self.options.padding {
+            Padding::Sides([[before, after], _]) => before + after,
+            _ => 0,
+        };
+        let side = (self.x[2] + padding - self.kernel) / self.options.stride[0] + 1;
+        side * side
+    }
 }
 
 const PLAIN: ConvOptions<2> =
@@ -67,57 +79,116 @@ fn layers() -> Vec<Layer> {
     ]
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum Product {
     Forward,
     Image,
     Weight,
 }
 
-fn subject<'a>(gpu: &'a Gpu, layer: &Layer, product: Product) -> Result<(Subject<'a>, Vec<String>), Failure> {
-    let weight_shape =
-        [layer.outputs, layer.x[1] / layer.options.groups, layer.kernel, layer.kernel];
-    let op = Conv2d::new(layer.options);
-    let geometry = op.geometry(&TensorDesc::f32(layer.x), &TensorDesc::f32(weight_shape))?;
+/// What the op's gradients add to a graph.
+fn build(g: &mut GraphBuilder, layer: &Layer, product: Product) -> Result<(), Failure> {
+    let Layer { x: shape, options, kernel, outputs, .. } = *layer;
+    let weight_shape = [outputs, shape[1] / options.groups, kernel, kernel];
+    let geometry =
+        Conv2d::new(options).geometry(&TensorDesc::f32(shape), &TensorDesc::f32(weight_shape))?;
     let grad_shape = geometry.output_shape();
-    let mut g = GraphBuilder::new("layer");
-    let weight = g.variable("weight", &weight_shape, DType::F32);
-    let (made, shapes): (Value, Vec<(&str, [usize; 4])>) = match product {
+    let matrix = [[shape[0], geometry.depth()], [outputs, geometry.depth()], [shape[0], outputs]];
+    let weight = |g: &mut GraphBuilder| g.variable("weight", &weight_shape, DType::F32);
+    let x = |g: &mut GraphBuilder| g.input("x", &shape, DType::F32);
+    let grad = |g: &mut GraphBuilder| g.input("grad", &grad_shape, DType::F32);
+    let made = match product {
         Product::Forward => {
-            let x = g.input("x", &layer.x, DType::F32);
-            (g.conv2d(x, weight, None, layer.options)?, vec![("x", layer.x)])
+            let (x, weight) = (x(g), weight(g));
+            g.conv2d(x, weight, None, options)?
+        }
+        Product::Image if geometry.is_linear() => {
+            let (grad, weight) = (grad(g), weight(g));
+            let (grad, weight) = (g.reshape(grad, &matrix[2])?, g.reshape(weight, &matrix[1])?);
+            g.matmul(grad, weight)?
         }
         Product::Image => {
-            let x = g.input("x", &layer.x, DType::F32);
-            let y = g.conv2d(x, weight, None, layer.options)?;
-            let grad = g.input("grad", &grad_shape, DType::F32);
-            // Of a graph, only what leads to its outputs is computed: the products' own gradients.
-            (g.vector_jacobian(y, grad, x)?, vec![("x", layer.x), ("grad", grad_shape)])
+            let (grad, weight) = (grad(g), weight(g));
+            let options = ConvTransposeOptions {
+                stride: options.stride,
+                padding: geometry.axes.map(|axis| axis.before),
+                output_padding: geometry.axes.map(|axis| axis.remainder()),
+                groups: options.groups,
+                ..Default::default()
+            };
+            g.conv_transpose2d(grad, weight, None, options)?
+        }
+        Product::Weight if geometry.is_linear() => {
+            let (grad, x) = (grad(g), x(g));
+            let (grad, x) = (g.reshape(grad, &matrix[2])?, g.reshape(x, &matrix[0])?);
+            g.matmul_tn(grad, x)?
         }
         Product::Weight => {
-            let x = g.input("x", &layer.x, DType::F32);
-            let grad = g.input("grad", &grad_shape, DType::F32);
-            let op = Conv2dWeightGrad::new([layer.kernel; 2], layer.options);
-            (g.apply(op, &[x, grad])?, vec![("x", layer.x), ("grad", grad_shape)])
+            let (x, grad) = (x(g), grad(g));
+            g.apply(Conv2dWeightGrad::new([kernel; 2], options), &[x, grad])?
         }
     };
     g.output("made", made);
+    Ok(())
+}
+
+fn subject<'a>(gpu: &'a Gpu, layer: &Layer, product: Product) -> Result<Subject<'a>, Failure> {
+    let mut g = GraphBuilder::new("layer");
+    build(&mut g, layer, product)?;
+    let graph = g.finish();
     let mut session = Session::new(gpu);
-    let plan = session.load(&g.finish(), &HashMap::<String, Tensor>::new())?;
+    let plan = session.load(&graph, &HashMap::<String, Tensor>::new())?;
     let mut inputs = vec![];
-    for (name, shape) in &shapes {
-        inputs.push((*name, Tensor::f32(*shape, numbers(shape.iter().product()))?));
+    for (name, desc) in graph.inputs() {
+        inputs.push((name, Tensor::f32(desc.shape.clone(), numbers(desc.elements()))?));
     }
-    let weights = Tensor::f32(weight_shape, numbers(weight_shape.iter().product()))?;
-    session.write_variable("weight", &weights)?;
     let given: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let variables = session.plan(plan).variables.clone();
+    for (name, desc) in variables {
+        session.write_variable(&name, &Tensor::f32(desc.shape.clone(), numbers(desc.elements()))?)?;
+    }
     session.run(plan, &given)?;
-    let kernels = session.plan(plan).dispatches().map(|dispatch| dispatch.kernel.to_string()).collect();
-    let outputs = grad_shape.iter().product::<usize>();
-    let subject = Subject {
-        name: layer.name.to_owned(),
-        flop: 2.0 * (outputs * geometry.depth()) as f64,
+    let kernels: Vec<String> = session.plan(plan).dispatches().map(|step| step.kernel.to_string()).collect();
+    let outputs = layer.x[0] * layer.outputs * layer.pixels();
+    let depth = layer.x[1] / layer.options.groups * layer.kernel * layer.kernel;
+    Ok(Subject {
+        name: kernels.join(", "),
+        flop: (2 * outputs * depth) as f64,
         run: Box::new(move || session.rerun(plan).expect("the plan should run")),
-    };
-    Ok((subject, kernels))
+    })
+}
+
+fn main() -> Result<(), Failure> {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
+    let gpu = open()?;
+    println!("products of convolutions on {} ({}), {ROUNDS} rounds", gpu.profile().name, gpu.profile().driver);
+    for layer in layers() {
+        if !wanted.is_empty() && !wanted.iter().any(|name| layer.name.contains(name.as_str())) {
+            continue;
+        }
+        let mut products = vec![Product::Forward, Product::Weight];
+        if layer.inner {
+            products.push(Product::Image);
+        }
+        let mut subjects = vec![];
+        for &product in &products {
+            subjects.push(subject(&gpu, &layer, product)?);
+        }
+        let rows = alternate(ROUNDS, &mut subjects);
+        // Both gradients take the forward product's operations each.
+        let backward: f64 = rows[1..].iter().map(|row| row.speedup.recip()).sum();
+        let rate = (rows.len() - 1) as f64 / backward;
+        println!("\n{}: backward at {rate:.2} of forward's rate", layer.name);
+        for (product, row) in products.iter().zip(&rows) {
+            println!(
+                "  {:<8} {:>8.2} ms {:>7.2} GFLOP/s {:>6.2}x  {}",
+                format!("{product:?}").to_lowercase(),
+                row.median.as_secs_f64() * 1e3,
+                row.gflops,
+                row.speedup,
+                row.name
+            );
+        }
+    }
+    Ok(())
 }

@@ -109,7 +109,7 @@ pub enum ModelError {
     },
 
     /// No network has this name.
-    #[error("unknown network {name:?}: expected {}", known.join(", "))]
+    #[error("unknown network {name:?}{}: expected {}", meant(name, known), known.join(", "))]
     UnknownNetwork {
         /// The name that was asked for.
         name: String,
@@ -471,6 +471,14 @@ fn mistyped((name, dtype): &(String, String)) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`.
+/// ` (did you mean base?)` where a known name is a slip away.
+fn meant(name: &str, known: &[String]) -> String {
+    let distance = |known: &String| strsim::damerau_levenshtein(&name.to_ascii_lowercase(), known);
+    let near = known.iter().filter(|known| distance(known) * 3 < known.len());
+    let nearest = near.min_by_key(|known| distance(known));
+    nearest.map(|nearest| format!(" (did you mean {nearest}?)")).unwrap_or_default()
+}
+
 fn list(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
@@ -532,6 +540,20 @@ mod tests {
         assert_eq!(differences.lines(41).len(), 41);
         assert_eq!(differences.lines(40).last().map(String::as_str), Some("and 2 more"));
         assert!(TensorDifferences::default().lines(3).is_empty());
+    }
+
+    #[test]
+    fn a_slip_in_a_name_is_recognised() {
+        let known = names(&["base", "lenet", "resnet8", "mobilenet-tiny"]);
+        for (name, meant) in
+            [("bse", "base"), ("Lenet", "lenet"), ("resnet-8", "resnet8"), ("mobilnet-tiny", "mobilenet-tiny")]
+        {
+            let error = ModelError::UnknownNetwork { name: name.to_owned(), known: known.clone() };
+            let expected = format!("unknown network {name:?} (did you mean {meant}?): expected base, lenet, ");
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+        let error = ModelError::UnknownNetwork { name: "alexnet".to_owned(), known };
+        assert!(error.to_string().starts_with("unknown network \"alexnet\": expected base, "), "{error}");
     }
 
     #[test]

@@ -201,7 +201,7 @@ pub enum TrainError {
         message: String,
     },
     /// A run that is to go on was started with other options than those given now.
-    #[error("{}: the run cannot go on with other options: {}", .folder.display(), .differences.join(", "))]
+    #[error("{}: the run cannot go on with other options: {}", .folder.display(), .differences.join("; "))]
     OtherRun {
         /// The run's folder.
         folder: PathBuf,

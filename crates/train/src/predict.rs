@@ -18,13 +18,13 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Reads a checkpoint of [`Run`](crate::run::Run). Files of other programs are refused: they do not say how images are
-    /// normalised.
+    /// Reads a checkpoint of [`Run`](crate::run::Run), to be put on a device by [`new`](Self::new). Files of other
+    /// programs are refused: they do not say how images are normalised.
     ///
     /// # Errors
-    /// Those of [`Trained::open`], and where the network does not tell classes.
-    pub fn open(gpu: &Gpu, path: &Path) -> Result<Predictor, TrainError> {
-        let network = Trained::open(path, None)?;
+    /// Those of [`Trained::open`], and where the network does not tell classes of images.
+    pub fn read(path: &Path) -> Result<Trained, TrainError> {
+        let network = Trained::open_own(path)?;
         if network.network.objective() == Objective::Reconstruction {
             let message = format!("it holds network {}, which does not tell classes", network.network.name());
             return Err(TrainError::checkpoint(path, message));
@@ -36,8 +36,16 @@ impl Predictor {
                 format!("it holds network {name}, which reads {channels} channels: images have 1 or 3");
             return Err(TrainError::checkpoint(path, message));
         }
-        let mut trainer =
-            Trainer::new(gpu, &network.network, TrainerOptions::new(Optimizer::Sgd(SgdOptions::default())))?;
+        Ok(network)
+    }
+
+    /// Puts what [`read`](Self::read) gave on a device.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    pub fn new(gpu: &Gpu, network: Trained) -> Result<Predictor, TrainError> {
+        let options = TrainerOptions::new(Optimizer::Sgd(SgdOptions::default()));
+        let mut trainer = Trainer::new(gpu, &network.network, options)?;
         trainer.restore(&network.state)?;
         Ok(Predictor { network, trainer })
     }
@@ -53,30 +61,38 @@ impl Predictor {
         names.and_then(|names| names.get(class).cloned()).unwrap_or_else(|| class.to_string())
     }
 
-    /// The probability of each class for each image. An image is scaled until it covers what the network reads, of which
-    /// the middle is taken, gray where the network reads one channel, and normalised as the training examples were.
+    /// What a network reads of an image, a byte a pixel and channel: the image is scaled until it covers the network's
+    /// input, of which the middle is taken, gray where the network reads one channel.
     ///
     /// # Errors
-    /// An image that cannot be read; a failure of the device.
-    pub fn classify(&mut self, images: &[impl AsRef<Path>]) -> Result<Vec<Vec<f64>>, TrainError> {
+    /// An image that cannot be read.
+    pub fn view(network: &Trained, image: &Path) -> Result<Vec<u8>, TrainError> {
+        example(image, network.network.input())
+    }
+
+    /// The probability of each class for each image, of which there are the [`view`](Self::view)s. They are normalised as
+    /// the training examples were.
+    ///
+    /// # Errors
+    /// A view of another size; a failure of the device.
+    pub fn classify(&mut self, views: &[Vec<u8>]) -> Result<Vec<Vec<f64>>, TrainError> {
         let shape @ [channels, height, width] = self.network().input();
         let size: usize = shape.iter().product();
-        let mut numbers = vec![0.0; images.len() * size];
-        for (path, numbers) in images.iter().zip(numbers.chunks_mut(size)) {
-            let bytes = example(path.as_ref(), shape)?;
+        let mut numbers = vec![0.0; views.len() * size];
+        for (bytes, numbers) in views.iter().zip(numbers.chunks_mut(size)) {
             match &self.network.normalization {
-                Some(normalization) => normalization.apply(&bytes, shape, numbers)?,
+                Some(normalization) => normalization.apply(bytes, shape, numbers)?,
                 None => numbers
                     .iter_mut()
-                    .zip(&bytes)
+                    .zip(bytes)
                     .for_each(|(number, byte)| *number = f32::from(*byte) / 255.0),
             }
         }
-        let batch = Tensor::f32([images.len(), channels, height, width], numbers)?;
+        let batch = Tensor::f32([views.len(), channels, height, width], numbers)?;
         let outputs = self.trainer.outputs(&batch)?.into_f32()?;
         let binary = self.network().objective() == Objective::Binary;
         Ok(outputs
-            .chunks(outputs.len() / images.len().max(1))
+            .chunks(outputs.len() / views.len().max(1))
             .map(|logits| probabilities(logits, binary))
             .collect())
     }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use kiln_models::cnn::{Architecture, Objective};
 
-pub use data::{RunData, evaluation_data, looking};
+pub use data::{RunData, evaluation_data, fitted, looking};
 pub(crate) use folder::{config_of, is_started};
 pub use metrics::Test;
 pub(crate) use metrics::test_of;

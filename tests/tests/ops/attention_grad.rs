@@ -3,7 +3,8 @@
 use kiln_engine::ops::{AttentionGrad, AttentionInput};
 use kiln_engine::{Scalar, Tensor};
 use kiln_reference::Array;
-use kiln_tests::graph::{array, conforms, f32_tensor, u32_tensor};
+use kiln_tests::compare::assert_close;
+use kiln_tests::graph::{Source, array, conforms, f32_tensor, profiles, run_op, u32_tensor};
 use kiln_tests::tolerance::ATTENTION_GRAD;
 use kiln_tests::{data, device};
 
@@ -68,6 +69,12 @@ impl Case {
         array(&self.result_tensor())
     }
 
+    /// The inputs of the op.
+    fn operands(&self) -> [Tensor; 6] {
+        let Case { q, k, v, grad, .. } = self;
+        [q.clone(), k.clone(), v.clone(), self.spans_tensor(), grad.clone(), self.sums()]
+    }
+
     fn sums(&self) -> Tensor {
         let [q, k, _] = self.tensors();
         let (result, grad) = (self.result(), self.grad_array());
@@ -111,8 +118,7 @@ fn check(case: &Case) {
     let grad = case.grad_array();
     let expected = kiln_reference::attention_grad(&q, &k, &v, &case.spans, &grad, case.oracle());
     let terms = kiln_reference::attention_grad_terms(&q, &k, &v, &case.spans, &grad, case.oracle());
-    let operands =
-        [case.q.clone(), case.k.clone(), case.v.clone(), case.spans_tensor(), case.grad.clone(), case.sums()];
+    let operands = case.operands();
     for (index, of) in
         [AttentionInput::Query, AttentionInput::Key, AttentionInput::Value].into_iter().enumerate()
     {
@@ -126,6 +132,31 @@ fn check(case: &Case) {
 #[test]
 fn packed_sequences() {
     cases().iter().for_each(check);
+}
+
+/// On a device that binds little k and v are cut by their rows: their places go on from piece to piece.
+#[test]
+fn keys_and_values_in_pieces() {
+    let Some(gpu) = device::gpu() else { return };
+    for head_dim in [32, 20] {
+        let spans = vec![[0, 640], [200, 500], [3, 4], [630, 640], [0, 0]];
+        let case = Case::new(2, head_dim, spans, 640);
+        let [q, k, v] = case.tensors();
+        let grad = case.grad_array();
+        let expected = kiln_reference::attention_grad(&q, &k, &v, &case.spans, &grad, case.oracle());
+        let terms = kiln_reference::attention_grad_terms(&q, &k, &v, &case.spans, &grad, case.oracle());
+        for (index, of) in [(1, AttentionInput::Key), (2, AttentionInput::Value)] {
+            let op = AttentionGrad { heads: case.heads, scale: case.scale, of };
+            for mut profile in profiles(gpu) {
+                profile.limits.max_binding = 64 * 1024;
+                let made = run_op(gpu, &profile, Source::Inputs, &case.operands(), |g, v| g.apply(op, v));
+                let made = made.expect("the op should run in pieces");
+                let what = format!("{of:?} in pieces, {}", case.what());
+                let got = made.as_f32().expect("a gradient is f32");
+                assert_close(what, got, &expected[index], &ATTENTION_GRAD.bounds(&terms[index]));
+            }
+        }
+    }
 }
 
 /// Wide heads, more rows to meet than one invocation of a software adapter may loop over.

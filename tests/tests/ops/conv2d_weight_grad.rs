@@ -176,7 +176,7 @@ fn parts_add_up() {
 
 /// The device as if a tensor of more than 16 KiB had to be split.
 fn shrunk(profile: &DeviceProfile) -> DeviceProfile {
-    let limits = Limits { max_binding: 16 << 10, max_buffer: 20 << 10, ..profile.limits.clone() };
+    let limits = Limits { max_binding: 16 << 10, max_buffer: 20 << 10, ..profile.limits };
     DeviceProfile { limits, ..profile.clone() }
 }
 

@@ -114,7 +114,7 @@ pub(crate) fn drawn(count: usize) -> impl Iterator<Item = ([usize; 4], PoolOptio
         let roll = |at: usize, from: usize, to: usize| from + dice[at] as usize % (to - from + 1);
         let kernel = [roll(0, 1, 4), roll(1, 1, 5)];
         let dilation = if roll(2, 0, 2) == 0 { [roll(3, 1, 3), roll(4, 1, 3)] } else { [1, 1] };
-        let half = [0, 1].map(|axis| (dilation[axis] * (kernel[axis] - 1) + 1) / 2);
+        let half = [0, 1].map(|axis| (dilation[axis] * (kernel[axis] - 1)).div_ceil(2));
         let padding = match roll(5, 0, 3) {
             0 => Padding::Same,
             1 => Padding::Sides([

@@ -402,8 +402,9 @@ fn register() {
 fn block() {
     let Some(gpu) = device::gpu() else { return };
     for (turn, &variant) in conv2d_block::Variant::ALL.iter().enumerate() {
-        let [rows, cols, taps] = [variant.rows(), variant.cols(), variant.taps()].map(|count| count as usize);
-        for (i, mut case) in sizes(4, cols, turn).into_iter().enumerate() {
+        let [rows, cols, taps, channels] =
+            [variant.rows(), variant.cols(), variant.taps(), 4 * variant.vecs()].map(|count| count as usize);
+        for (i, mut case) in sizes(channels, cols, turn).into_iter().enumerate() {
             (case.kernel, case.stride, case.dilation) = ([taps; 2], [1; 2], [1; 2]);
             if case.padding == [[1, 1], [1, 1]] {
                 case.padding = [[[2, 2], [2, 2]], [[0, 4], [4, 0]], [[7, 1], [0, 9]]][i % 3];
@@ -411,11 +412,15 @@ fn block() {
             // Heights around the rows of a tile; a window has to fit.
             case.input[0] += i % 5;
             case.input = case.input.map(|extent| extent.max(taps));
+            if variant.full() == 1 {
+                case.padding[1] = [taps - 1; 2];
+                case.input[1] = 1 + (case.input[1] - 1) % (cols + 1 - taps);
+            }
             case.batch *= [1, 4, 2, 4][case.groups * case.group_in * case.input[0] * case.input[1] % 4];
             check(gpu, variant.kernel(), &case, |tensors| {
                 let [out_h, out_w] = case.output();
                 let (row_tiles, col_tiles) = (out_h.div_ceil(rows), out_w.div_ceil(cols));
-                let channel_tiles = case.groups * case.group_out.div_ceil(4);
+                let channel_tiles = case.groups * case.group_out.div_ceil(channels);
                 let oc_lanes = if channel_tiles.is_multiple_of(2) { 2 } else { 1 };
                 let params = conv2d_block::Params {
                     batch: u(case.batch),

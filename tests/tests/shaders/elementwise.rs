@@ -89,7 +89,7 @@ fn run_unary(gpu: &kiln_gpu::Gpu, variant: unary::Variant, op: u32, [a, b]: [f32
     let numbers = numbers(variant);
     let params = unary::Params { begin: 0, end: u(x.len() / numbers), a, b };
     let overrides = unary::Overrides { op }.pairs();
-    let groups = (x.len() / numbers).div_ceil((variant.threads() * variant.steps()) as usize);
+    let groups = (x.len() / numbers).div_ceil(variant.threads() as usize);
     let binds = vec![Bind::f32(x), Bind::output(x.len())];
     Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
 }

@@ -126,7 +126,7 @@ impl Case {
 }
 
 fn numbers(variant: index_add::Variant) -> usize {
-    if variant == index_add::Variant::Four { 4 } else { 1 }
+    if variant == index_add::Variant::Quad { 4 } else { 1 }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod index_add;
 mod local_response_norm_grad;
 mod losses;
 mod matmul;
+mod matmul_pack;
 mod moves;
 mod norms;
 mod planes;

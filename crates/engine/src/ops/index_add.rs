@@ -45,8 +45,8 @@ impl OpRules for IndexAdd {
         let places = input.desc.shape[self.dim] as u32;
         let inner = input.desc.elements_behind(self.dim + 1) as u32;
         let variant = match inner.is_multiple_of(4) {
-            true => index_add::Variant::Four,
-            false => index_add::Variant::One,
+            true => index_add::Variant::Quad,
+            false => index_add::Variant::Single,
         };
         let numbers = if inner.is_multiple_of(4) { 4 } else { 1 };
         let part = if lowering.profile.kind.is_software() { SOFTWARE_PART } else { places };

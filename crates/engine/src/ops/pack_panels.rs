@@ -1,6 +1,6 @@
 //! A right side of a product in the order in which the register kernel reads it.
 
-use kiln_kernels::matmul_pack;
+use kiln_kernels::{matmul_pack, matmul_pack_wide};
 
 use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
@@ -40,6 +40,10 @@ impl OpRules for PackPanels {
         let matrix = depth * cols;
         let [k_stride, col_stride] = if self.transposed { [1, depth] } else { [cols, 1] };
         let whole = 0..cols;
+        // In vectors of four, where the input lies in one piece and they do not run over the end of a row.
+        let row = if self.transposed { depth } else { cols };
+        let wide =
+            lowering.profile.kind.is_software() && input.pieces.len() == 1 && row.is_multiple_of(4);
         // Pieces of the input in the outer loop: each is read, used and let go before the next is loaded.
         let pieces = if batch.is_empty() { input.pieces } else { &input.pieces[..1] };
         for piece in pieces {
@@ -56,11 +60,32 @@ impl OpRules for PackPanels {
                     (true, false) => lowering.whole(0)?,
                     (false, _) => lowering.rowwise(0, &block)?,
                 };
+                let batch = block.elements / ((panels.len() * depth * PANEL) as u32);
+                if wide {
+                    let fours = depth.div_ceil(4);
+                    let params = matmul_pack_wide::Params {
+                        batch,
+                        cols: cols as u32,
+                        depth: depth as u32,
+                        fours: fours as u32,
+                        batch_stride: (matrix / 4) as u32,
+                        panel_start: panels.start as u32,
+                        panels: panels.len() as u32,
+                    };
+                    let variant = match self.transposed {
+                        true => matmul_pack_wide::Variant::Along,
+                        false => matmul_pack_wide::Variant::Across,
+                    };
+                    let bindings = matmul_pack_wide::Bindings { input: from, output: block.output };
+                    let groups = (batch as usize * panels.len() * fours).div_ceil(variant.threads() as usize) as u64;
+                    lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+                    continue;
+                }
                 let params = matmul_pack::Params {
                     count: block.elements,
                     cols: cols as u32,
                     depth: depth as u32,
-                    batch: block.elements / ((panels.len() * depth * PANEL) as u32),
+                    batch,
                     src_batch_stride: matrix as u32,
                     src_k_stride: k_stride as u32,
                     src_col_stride: col_stride as u32,

@@ -147,7 +147,7 @@ impl OpRules for Unary {
                 let params = unary::Params { begin: span.range.start, end: span.range.end, a, b };
                 let bindings = unary::Bindings { input, output: block.output };
                 let overrides = unary::Overrides { op };
-                let groups = span.groups(variant.threads(), variant.steps());
+                let groups = span.groups(variant.threads(), 1);
                 lowering.dispatch(
                     variant.kernel(),
                     overrides.pairs(),

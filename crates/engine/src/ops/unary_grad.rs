@@ -77,7 +77,7 @@ impl OpRules for UnaryGrad {
                 let params = unary_grad::Params { begin: span.range.start, end: span.range.end, a, b };
                 let bindings = unary_grad::Bindings { reads, grad, output: block.output };
                 let overrides = unary_grad::Overrides { op };
-                let groups = span.groups(variant.threads(), variant.steps());
+                let groups = span.groups(variant.threads(), 1);
                 lowering.dispatch(
                     variant.kernel(),
                     overrides.pairs(),

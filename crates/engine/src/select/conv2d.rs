@@ -115,21 +115,31 @@ fn panels(geometry: &ConvGeometry) -> ConvKernel {
 
 /// The block variant that takes least time, of those that can, and that time.
 fn block(geometry: &ConvGeometry) -> Option<(conv2d_block::Variant, usize)> {
+    let [height, width] = &geometry.axes;
     let fits = |variant: &conv2d_block::Variant| {
-        let plain =
-            |axis: &Axis| axis.kernel == variant.taps() as usize && axis.stride == 1 && axis.dilation == 1;
-        in_blocks(geometry) && geometry.axes.iter().all(plain)
+        let taps = variant.taps() as usize;
+        let plain = |axis: &Axis| axis.kernel == taps && axis.stride == 1 && axis.dilation == 1;
+        let full = width.before == taps - 1 && width.after == taps - 1;
+        let whole_row = full && width.output() <= variant.cols() as usize;
+        in_blocks(geometry) && plain(height) && plain(width) && (variant.full() == 0 || whole_row)
     };
     let time = |variant: conv2d_block::Variant| {
-        let [height, width] = geometry.output();
-        let [rows, cols, taps] = [variant.rows(), variant.cols(), variant.taps()].map(|count| count as usize);
-        let (pixels, span) = (rows * cols, cols - 1 + taps);
-        let step = STEP + span * SPANNED + taps * (WEIGHTS + 4 * pixels);
+        let [rows, cols, taps, vecs] =
+            [variant.rows(), variant.cols(), variant.taps(), variant.vecs()].map(|count| count as usize);
+        // Elements of a row of inputs, and how many products each tap makes of it.
+        let (span, products) = match variant.full() {
+            0 => (cols + taps - 1, cols),
+            _ => (cols + 1 - taps, cols + 1 - taps),
+        };
+        let step = STEP + span * SPANNED + taps * vecs * (WEIGHTS + 4 * rows * products);
         // At the first row of taps, the rows of inputs that no step before has loaded.
         let steps = geometry.depth() / taps * step + geometry.group_in() * (rows - 1) * span * SPANNED;
-        let channel_tiles = geometry.groups * geometry.group_out().div_ceil(4);
-        let tiles = geometry.batch * height.div_ceil(rows) * width.div_ceil(cols) * channel_tiles;
-        tiles * (steps + pixels * 4 * OUTPUT)
+        let channel_tiles = geometry.groups * geometry.group_out().div_ceil(4 * vecs);
+        let row_tiles = height.output().div_ceil(rows);
+        let tiles = geometry.batch * row_tiles * width.output().div_ceil(cols) * channel_tiles;
+        let time = tiles * (steps + rows * cols * 4 * vecs * OUTPUT);
+        // The sums of eight channels hardly fit.
+        if vecs > 1 { time + time / 8 } else { time }
     };
     let variants = conv2d_block::Variant::ALL.iter().copied().filter(fits);
     variants.map(|variant| (variant, time(variant))).min_by_key(|&(_, time)| time)
@@ -252,25 +262,35 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_five_are_made_in_blocks() {
+    fn what_is_made_in_blocks() {
         use conv2d_block::Variant;
         let plain = ConvOptions::default();
         let padded = |by| ConvOptions { padding: Padding::all(by), ..plain };
-        for (input, out, options, expected) in [
-            ([1, 28, 28], 20, plain, Some(Variant::Five8)),
-            ([20, 12, 12], 50, plain, Some(Variant::Five8)),
-            ([50, 8, 8], 20, padded(4), Some(Variant::Five6)),
-            ([3, 14, 14], 16, plain, Some(Variant::Five5)),
-            ([64, 56, 56], 64, padded(2), Some(Variant::Five8)),
-            ([64, 28, 28], 64, padded(2), Some(Variant::Five7)),
-            ([64, 28, 28], 64, ConvOptions { stride: [2; 2], ..plain }, None),
-            ([3, 7, 7], 16, plain, None),
+        for (input, out, kernel, options, expected) in [
+            ([1, 28, 28], 20, 5, plain, Some(Variant::Five8)),
+            ([20, 12, 12], 50, 5, plain, Some(Variant::Five8)),
+            ([50, 8, 8], 20, 5, padded(4), Some(Variant::FiveFull8)),
+            ([3, 14, 14], 16, 5, plain, Some(Variant::Five5)),
+            ([16, 10, 10], 3, 5, padded(4), Some(Variant::FiveFull10)),
+            ([64, 56, 56], 64, 5, padded(2), Some(Variant::Five8)),
+            ([64, 28, 28], 64, 5, padded(2), Some(Variant::Five7)),
+            ([64, 28, 28], 64, 5, ConvOptions { stride: [2; 2], ..plain }, None),
+            ([3, 7, 7], 16, 5, plain, None),
+            ([50, 10, 10], 50, 3, plain, Some(Variant::Three8)),
+            ([20, 12, 12], 50, 3, plain, Some(Variant::Three5)),
+            ([50, 8, 8], 50, 3, padded(2), Some(Variant::ThreeFull8)),
+            ([50, 10, 10], 20, 3, padded(2), Some(Variant::ThreeFull10)),
+            ([64, 8, 8], 64, 3, padded(1), Some(Variant::Three8)),
+            ([64, 112, 112], 64, 3, padded(1), None),
+            ([256, 56, 56], 256, 3, padded(1), None),
+            ([512, 28, 28], 512, 3, padded(1), None),
+            ([512, 14, 14], 512, 3, padded(1), None),
         ] {
-            let chosen = match panels(&geometry(input, out, 5, options)) {
+            let chosen = match panels(&geometry(input, out, kernel, options)) {
                 ConvKernel::Block(variant) => Some(variant),
                 _ => None,
             };
-            assert_eq!(chosen, expected, "5x5 of {input:?}, {options:?}");
+            assert_eq!(chosen, expected, "{kernel}x{kernel} of {input:?}, {options:?}");
         }
     }
 

@@ -27,6 +27,18 @@ pub struct Trained {
 }
 
 impl Trained {
+    /// Reads a checkpoint that Kiln wrote.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::read`](super::Checkpoint::read).
+    pub fn open_own(path: &Path) -> Result<Trained, TrainError> {
+        if read::note(&Weights::open(path)?)?.is_none() {
+            let message = "not written by Kiln: it does not say how images are normalised";
+            return Err(TrainError::checkpoint(path, message));
+        }
+        Trained::open(path, None)
+    }
+
     /// Reads a file. A checkpoint says which network it is for; for another file, `network` has to.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use kiln_models::cnn::{Activation, Architecture, Objective, TrainingDefaults};
 
 use super::{RunConfig, RunOptions, ScheduleBy, optimizer};
 use crate::TrainError;
+use crate::schedule::Schedule;
 
 /// What a run does where nobody says anything.
 const EPOCHS: u32 = 20;
@@ -63,8 +64,12 @@ impl RunOptions {
         let lr = self.lr.or(defaults.map(|defaults| defaults.lr)).unwrap_or(optimizer.default_rate());
         let schedule = match (self.schedule, defaults) {
             (Some(schedule), _) => schedule,
-            (None, Some(defaults)) => defaults.schedule.parse()?,
-            (None, None) => crate::schedule::Schedule::default(),
+            (None, Some(defaults)) => {
+                let origin = || format!("network {}", self.arch.as_deref().unwrap_or_default());
+                let parsed = defaults.schedule.parse::<Schedule>();
+                parsed.map_err(|error| TrainError::config(origin(), error.to_string()))?
+            }
+            (None, None) => Schedule::default(),
         };
         let config = RunConfig {
             arch: self.arch.ok_or_else(|| missing("arch", "the network"))?,

@@ -76,6 +76,15 @@ pub fn evaluation_data(
     Ok((dataset, normalization))
 }
 
+/// A network that Kiln knows by name, fitted to a data set as a run fits it.
+///
+/// # Errors
+/// Where the data cannot be read, or the network cannot read them.
+pub fn fitted(path: &std::path::Path, network: Architecture) -> Result<Architecture, TrainError> {
+    let dataset = Source::open(path, &folder_options(&network))?.part(Part::Test)?;
+    Ok(network.for_input(dataset.shape(), dataset.classes().len())?)
+}
+
 /// How batches to learn from are made.
 pub(super) fn training(config: &RunConfig) -> LoaderOptions {
     LoaderOptions {

@@ -70,7 +70,8 @@ pub(super) fn check_free(path: &Path) -> Result<(), TrainError> {
         Err(error) => return Err(TrainError::io(path, error)),
     };
     if path.join(LAST).exists() {
-        let message = format!("there is a run already; --resume {} goes on with it", path.display());
+        let message =
+            format!("there is a run already; --resume {} goes on with it, -o names another", path.display());
         return Err(TrainError::folder(path, message));
     }
     let mut names = Vec::new();

@@ -101,8 +101,8 @@ fn a_run_goes_on_with_the_same_options_only() {
     assert!(error.is_input_error());
     assert_eq!(
         error.to_string().replace(&bench.path("run").display().to_string(), "RUN"),
-        "RUN: the run cannot go on with other options: the network is linear in the run, base was given, clip is not \
-         set in the run, 1.0 was given, epochs is 3 in the run, 40 was given, schedule is constant in the run, cosine was \
+        "RUN: the run cannot go on with other options: the network is linear in the run, base was given; clip is not \
+         set in the run, 1.0 was given; epochs is 3 in the run, 40 was given; schedule is constant in the run, cosine was \
          given"
     );
     let other = crate::support::NETWORK.replace("\"flatten\"", "\"flatten\", \"relu\"");

@@ -167,7 +167,7 @@ fn a_folder_that_is_not_free_is_refused() {
     };
     assert_eq!(refused("data"), "RUN: not empty: it holds classes.txt; a run needs a folder of its own");
     bench.run("run", bench.options()).unwrap();
-    assert_eq!(refused("run"), "RUN: there is a run already; --resume RUN goes on with it");
+    assert_eq!(refused("run"), "RUN: there is a run already; --resume RUN goes on with it, -o names another");
     // What a killed process leaves is in nobody's way.
     fs::create_dir(bench.path("killed")).unwrap();
     fs::write(bench.path("killed/.kiln-abcdef"), "half").unwrap();

@@ -143,7 +143,7 @@ impl Launch<'_> {
             ConvKernel::Block(variant) => {
                 let col_tiles = width.div_ceil(variant.cols() as usize);
                 let row_tiles = height.div_ceil(variant.rows() as usize);
-                let channel_tiles = groups * group_out.div_ceil(4);
+                let channel_tiles = groups * group_out.div_ceil(4 * variant.vecs() as usize);
                 let params = params!(
                     conv2d_block, self, groups: groups, group_in: group_in, group_out: group_out,
                     col_tiles: col_tiles, row_tiles: row_tiles,
