@@ -40,7 +40,6 @@
 //!   three_half      TAPS=3 STRIDE=2 COLS=8 OCS=4 ICS=2 ALIGNED=0
 //!   half_single     TAPS=3 STRIDE=2 COLS=8 OCS=1 ICS=1 ALIGNED=0
 //!   two_half        TAPS=2 STRIDE=2 COLS=8 OCS=4 ICS=3 ALIGNED=0
-//!   one_aligned     TAPS=1 STRIDE=1 COLS=8 OCS=4 ICS=6 ALIGNED=1
 //!   one             TAPS=1 STRIDE=1 COLS=8 OCS=4 ICS=6 ALIGNED=0
 
 const THREADS: u32 = 8u;

@@ -90,8 +90,7 @@ enum Product {
 fn build(g: &mut GraphBuilder, layer: &Layer, product: Product) -> Result<(), Failure> {
     let Layer { x: shape, options, kernel, outputs, .. } = *layer;
     let weight_shape = [outputs, shape[1] / options.groups, kernel, kernel];
-    let geometry =
-        Conv2d::new(options).geometry(&TensorDesc::f32(shape), &TensorDesc::f32(weight_shape))?;
+    let geometry = Conv2d::new(options).geometry(&TensorDesc::f32(shape), &TensorDesc::f32(weight_shape))?;
     let grad_shape = geometry.output_shape();
     let matrix = [[shape[0], geometry.depth()], [outputs, geometry.depth()], [shape[0], outputs]];
     let weight = |g: &mut GraphBuilder| g.variable("weight", &weight_shape, DType::F32);
@@ -161,7 +160,11 @@ fn subject<'a>(gpu: &'a Gpu, layer: &Layer, product: Product) -> Result<Subject<
 fn main() -> Result<(), Failure> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
     let gpu = open()?;
-    println!("products of convolutions on {} ({}), {ROUNDS} rounds", gpu.profile().name, gpu.profile().driver);
+    println!(
+        "products of convolutions on {} ({}), {ROUNDS} rounds",
+        gpu.profile().name,
+        gpu.profile().driver
+    );
     for layer in layers() {
         if !wanted.is_empty() && !wanted.iter().any(|name| layer.name.contains(name.as_str())) {
             continue;

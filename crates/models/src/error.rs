@@ -545,11 +545,15 @@ mod tests {
     #[test]
     fn a_slip_in_a_name_is_recognised() {
         let known = names(&["base", "lenet", "resnet8", "mobilenet-tiny"]);
-        for (name, meant) in
-            [("bse", "base"), ("Lenet", "lenet"), ("resnet-8", "resnet8"), ("mobilnet-tiny", "mobilenet-tiny")]
-        {
+        for (name, meant) in [
+            ("bse", "base"),
+            ("Lenet", "lenet"),
+            ("resnet-8", "resnet8"),
+            ("mobilnet-tiny", "mobilenet-tiny"),
+        ] {
             let error = ModelError::UnknownNetwork { name: name.to_owned(), known: known.clone() };
-            let expected = format!("unknown network {name:?} (did you mean {meant}?): expected base, lenet, ");
+            let expected =
+                format!("unknown network {name:?} (did you mean {meant}?): expected base, lenet, ");
             assert!(error.to_string().starts_with(&expected), "{error}");
         }
         let error = ModelError::UnknownNetwork { name: "alexnet".to_owned(), known };

@@ -77,10 +77,12 @@ fn groups() {
         ([1, 3, 6, 7], [3, 1, 3, 3], 3),
         ([2, 2, 5, 6], [6, 1, 2, 3], 2),
         ([1, 6, 4, 3], [3, 2, 1, 1], 3),
+        ([1, 4, 8, 7], [4, 1, 5, 5], 4),
     ] {
         check(x, weight, true, ConvOptions { groups, ..PLAIN });
         let strided = ConvOptions { groups, stride: [2, 1], padding: Padding::all(1), ..PLAIN };
         check(x, weight, false, strided);
+        check(x, weight, false, ConvOptions { stride: [2, 2], ..strided });
     }
 }
 

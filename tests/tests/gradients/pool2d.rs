@@ -10,7 +10,8 @@ use kiln_tests::{device, gradient};
 pub(crate) fn apart(shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
     // A step without a common divisor walks through all places.
-    let step = (count * 5 / 13..).find(|step| (2..=*step).all(|d| !step.is_multiple_of(d) || !count.is_multiple_of(d)));
+    let step = (count * 5 / 13..)
+        .find(|step| (2..=*step).all(|d| !step.is_multiple_of(d) || !count.is_multiple_of(d)));
     let step = step.expect("there should be such a step").max(1);
     let place = |i: usize| (i * step % count) as f32;
     f32_tensor(shape, (0..count).map(|i| 2.0 * place(i) / count as f32 - 1.0).collect())

@@ -3,7 +3,8 @@
 
 use kiln_gpu::Gpu;
 use kiln_kernels::{
-    Kernel, conv_weight_flip, conv2d_grad_weight_gather, conv2d_grad_weight_rows, conv2d_grad_weight_shared,
+    Kernel, conv_weight_flip, conv2d_grad_weight_gather, conv2d_grad_weight_points, conv2d_grad_weight_rows,
+    conv2d_grad_weight_shared,
 };
 use kiln_reference::{Array, Conv};
 use kiln_tests::compare::assert_close;
@@ -313,6 +314,44 @@ fn rows() {
                 ((n * strips + oh / strip_rows) * col_tiles + ow / cols) / part_units == part
             };
             let tiles = case.group_out.div_ceil(ocs) * case.group_in.div_ceil(ics) * case.groups * case.parts;
+            let groups = tiles.div_ceil(variant.threads() as usize);
+            case.check(gpu, variant.kernel(), own, |binds| {
+                Run::new(variant.kernel(), &params, binds, groups).output(gpu)
+            });
+        }
+    }
+}
+
+#[test]
+fn points() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in conv2d_grad_weight_points::Variant::ALL {
+        let channels = 8 * variant.halves() as usize;
+        for case in sizes(channels, 8, 4) {
+            let mut case = Case { kernel: [1, 1], padding: [[0; 2]; 2], ..case };
+            // Planes of whole vectors.
+            case.input[1] = case.input[1].next_multiple_of([4, 4, 2, 4][case.input[0] % 4]);
+            let [out_h, out_w] = case.output();
+            let blocks = out_h * out_w / 4;
+            let part_blocks = (case.batch * blocks).div_ceil(case.parts);
+            let (start, end) = case.rows();
+            let params = conv2d_grad_weight_points::Params {
+                batch: u(case.batch),
+                groups: u(case.groups),
+                group_in: u(case.group_in),
+                group_out: u(case.group_out),
+                blocks: u(blocks),
+                parts: u(case.parts),
+                part_blocks: u(part_blocks),
+                row_start: u(start),
+                rows: u(end - start),
+                flags: u32::from(case.adds),
+            };
+            let own = |part: usize, [n, oh, ow]: [usize; 3]| {
+                (n * blocks + (oh * out_w + ow) / 4) / part_blocks == part
+            };
+            let tiles =
+                case.group_out.div_ceil(channels) * case.group_in.div_ceil(8) * case.groups * case.parts;
             let groups = tiles.div_ceil(variant.threads() as usize);
             case.check(gpu, variant.kernel(), own, |binds| {
                 Run::new(variant.kernel(), &params, binds, groups).output(gpu)

@@ -1,7 +1,9 @@
 //! The kernels of transposed convolution: one output an invocation, and many of one phase.
 
 use kiln_gpu::Gpu;
-use kiln_kernels::{Kernel, conv_transpose2d_gather, conv_transpose2d_naive, conv_transpose2d_row};
+use kiln_kernels::{
+    Kernel, conv_transpose2d_depthwise, conv_transpose2d_gather, conv_transpose2d_naive, conv_transpose2d_row,
+};
 use kiln_reference::{Array, ConvTranspose, Unary};
 use kiln_tests::compare::assert_close;
 use kiln_tests::guard::Bind;
@@ -338,6 +340,69 @@ fn row_by_row() {
                         .output(gpu)
                 });
             }
+        }
+    }
+}
+
+/// Groups of one output channel and a stride of 2, with every option of the epilogue; all images make whole vectors.
+#[test]
+fn depthwise() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in conv_transpose2d_depthwise::Variant::ALL {
+        let (taps, cols) = (variant.taps() as usize, variant.cols() as usize);
+        let widths = sweep::sizes(cols);
+        let shapes = sweep::shapes([&[1, 3], &[1, 2, 5], &[1, 2], &[1, 2, 5], &widths]);
+        for (turn, [batch, groups, group_in, height, width]) in shapes.into_iter().enumerate() {
+            // As much is taken away as leaves something of each extent.
+            let most = |extent: usize| ((extent - 1) * 2 + taps - 1) / 2;
+            let padding = [turn % 4, turn / 4 % 4];
+            let padding = [padding[0].min(most(height)), padding[1].min(most(width))];
+            let options = ConvTranspose {
+                stride: [2, 2],
+                padding,
+                output_padding: [turn % 2, turn / 2 % 2],
+                dilation: [1, 1],
+                groups,
+            };
+            let mut case = Case {
+                kernel: [taps, taps],
+                options,
+                bias: turn % 3 == 0,
+                relu: turn % 3 == 1,
+                residual: turn % 5 < 2,
+                nan: turn % 7 == 6,
+                ..Case::new(batch, group_in, 1, height, width)
+            };
+            case.batch *= [1, 4, 2, 4][groups * group_in * height * width % 4];
+            check(gpu, variant.kernel(), &case, |tensors| {
+                let &[.., out_h, out_w] = tensors.expected.shape.as_slice() else { panic!("an image") };
+                // Outputs by twos, counted from the padding on.
+                let pairs = |extent: usize, before: usize| (before + extent).div_ceil(2) - before / 2;
+                let row_pairs = pairs(out_h, padding[0]);
+                let col_tiles = pairs(out_w, padding[1]).div_ceil(cols);
+                let params = conv_transpose2d_depthwise::Params {
+                    batch: u(case.batch),
+                    groups: u(groups),
+                    group_in: u(group_in),
+                    in_h: u(height),
+                    in_w: u(width),
+                    out_h: u(out_h),
+                    out_w: u(out_w),
+                    before_h: u(padding[0]),
+                    before_w: u(padding[1]),
+                    row_pairs: u(row_pairs),
+                    col_tiles: u(col_tiles),
+                    flags: case.flags(),
+                };
+                let tiles = case.batch * groups * row_pairs * col_tiles;
+                let workgroups = tiles.div_ceil(variant.threads() as usize);
+                let overrides =
+                    conv_transpose2d_depthwise::Overrides { activation: u32::from(case.relu) }.pairs();
+                let weight: Vec<f32> = tensors.weight.data.iter().map(|&x| x as f32).collect();
+                Run::new(variant.kernel(), &params, case.binds(tensors, &weight), workgroups)
+                    .with(&overrides)
+                    .output(gpu)
+            });
         }
     }
 }

@@ -42,8 +42,7 @@ impl OpRules for PackPanels {
         let whole = 0..cols;
         // In vectors of four, where the input lies in one piece and they do not run over the end of a row.
         let row = if self.transposed { depth } else { cols };
-        let wide =
-            lowering.profile.kind.is_software() && input.pieces.len() == 1 && row.is_multiple_of(4);
+        let wide = lowering.profile.kind.is_software() && input.pieces.len() == 1 && row.is_multiple_of(4);
         // Pieces of the input in the outer loop: each is read, used and let go before the next is loaded.
         let pieces = if batch.is_empty() { input.pieces } else { &input.pieces[..1] };
         for piece in pieces {
@@ -77,7 +76,8 @@ impl OpRules for PackPanels {
                         false => matmul_pack_wide::Variant::Across,
                     };
                     let bindings = matmul_pack_wide::Bindings { input: from, output: block.output };
-                    let groups = (batch as usize * panels.len() * fours).div_ceil(variant.threads() as usize) as u64;
+                    let groups =
+                        (batch as usize * panels.len() * fours).div_ceil(variant.threads() as usize) as u64;
                     lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
                     continue;
                 }

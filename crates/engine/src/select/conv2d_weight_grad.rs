@@ -1,7 +1,7 @@
 //! Which kernel computes the gradient of a convolution by its weight, and in how many parts.
 
 use kiln_gpu::DeviceProfile;
-use kiln_kernels::{conv2d_grad_weight_rows, conv2d_grad_weight_shared};
+use kiln_kernels::{conv2d_grad_weight_points, conv2d_grad_weight_rows, conv2d_grad_weight_shared};
 
 use super::{SOFTWARE_ITERATIONS, looped};
 use crate::lower::piece_limit;
@@ -13,6 +13,7 @@ use crate::window::Axis;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WeightGradKernel {
     Rows(conv2d_grad_weight_rows::Variant),
+    Points(conv2d_grad_weight_points::Variant),
     Gather,
     Shared(conv2d_grad_weight_shared::Variant),
 }
@@ -26,7 +27,9 @@ pub(crate) fn conv2d_weight_grad(
     if profile.kind.is_software() {
         let rows = conv2d_grad_weight_rows::Variant::ALL.iter().copied();
         let rows = rows.filter(|variant| fits(variant, geometry, images)).map(WeightGradKernel::Rows);
-        let ways = rows.chain([WeightGradKernel::Gather]);
+        let points = conv2d_grad_weight_points::Variant::ALL.iter().copied();
+        let points = points.filter(|_| is_of_points(geometry)).map(WeightGradKernel::Points);
+        let ways = rows.chain(points).chain([WeightGradKernel::Gather]);
         let best = ways.min_by_key(|way| way.cost(geometry, images));
         return best.expect("the gathering kernel should take any window");
     }
@@ -90,6 +93,13 @@ fn fits(variant: &conv2d_grad_weight_rows::Variant, geometry: &ConvGeometry, ima
         && (variant.aligned() == 0 || out_w.is_multiple_of(4))
 }
 
+/// Whether windows are single elements, of planes of whole blocks of four.
+fn is_of_points(geometry: &ConvGeometry) -> bool {
+    let single = |axis: &Axis| axis.kernel == 1 && axis.stride == 1 && axis.padded() == axis.input;
+    let plane: usize = geometry.output().iter().product();
+    geometry.axes.iter().all(single) && plane.is_multiple_of(4)
+}
+
 /// The rows of outputs of a strip: long enough that the rows of the input loaded beside each strip do not count.
 const STRIP_ROWS: usize = 32;
 
@@ -111,6 +121,7 @@ impl WeightGradKernel {
             Self::Rows(variant) => {
                 group_out.div_ceil(variant.ocs() as usize) * group_in.div_ceil(variant.ics() as usize)
             }
+            Self::Points(variant) => group_out.div_ceil(8 * variant.halves() as usize) * group_in.div_ceil(8),
             Self::Gather => group_out.div_ceil(16) * geometry.depth().div_ceil(16),
             Self::Shared(variant) => {
                 group_out.div_ceil(variant.tile_oc() as usize)
@@ -120,8 +131,8 @@ impl WeightGradKernel {
         geometry.groups * tiles
     }
 
-    /// What the sum over so many images is cut into parts by: pixels or, for the kernel that goes down rows, as many
-    /// columns of a strip as it takes at once.
+    /// What the sum over so many images is cut into parts by: pixels, blocks of four, or as many columns of a strip as
+    /// the kernel that goes down rows takes at once.
     pub(crate) fn units(&self, geometry: &ConvGeometry, images: usize) -> usize {
         let [height, width] = geometry.output();
         match self {
@@ -129,6 +140,7 @@ impl WeightGradKernel {
                 let Strips { strips, .. } = Strips::of(geometry);
                 images * strips * width.div_ceil(variant.cols() as usize)
             }
+            Self::Points(_) => images * height * width / 4,
             Self::Gather | Self::Shared(_) => images * height * width,
         }
     }
@@ -142,7 +154,7 @@ impl WeightGradKernel {
                 let step = looped(u64::from(variant.stride()), 0);
                 looped(units, looped(rows, step) + u64::from(variant.taps()))
             }
-            Self::Gather => looped(units, 0),
+            Self::Points(_) | Self::Gather => looped(units, 0),
             Self::Shared(_) => looped(units.div_ceil(16), 0),
         }
     }
@@ -162,7 +174,12 @@ impl WeightGradKernel {
                 let rows = self.units(geometry, images) * height / Strips::of(geometry).strips;
                 self.tiles(geometry) * (rows * step + ocs * ics * taps * taps * OUTPUT)
             }
-            _ => self.tiles(geometry) * self.units(geometry, images) * GATHERED,
+            Self::Points(variant) => {
+                let halves = variant.halves() as usize;
+                let step = STEP + (8 + 8 * halves) * LOAD + 256 * halves;
+                self.tiles(geometry) * (self.units(geometry, images) * step + 64 * halves * OUTPUT)
+            }
+            Self::Gather | Self::Shared(_) => self.tiles(geometry) * self.units(geometry, images) * GATHERED,
         }
     }
 }
@@ -222,7 +239,7 @@ mod tests {
             ([32, 16, 32, 32], 32, 3, half, Some(Variant::ThreeHalf)),
             ([32, 32, 16, 16], 32, 3, ConvOptions { groups: 32, ..same }, Some(Variant::ThreeSingle)),
             ([32, 16, 32, 32], 8, 4, half, Some(Variant::FourHalf)),
-            ([32, 32, 16, 16], 64, 1, plain, Some(Variant::OneAligned)),
+            ([8, 32, 7, 7], 64, 1, plain, Some(Variant::One)),
             ([8, 3, 32, 32], 64, 7, half, None),
             ([32, 16, 32, 32], 16, 3, ConvOptions { dilation: [2; 2], ..same }, None),
             // 25 numbers an image, and nine images: no whole vectors.
@@ -231,6 +248,12 @@ mod tests {
             let expected = expected.map_or(WeightGradKernel::Gather, WeightGradKernel::Rows);
             let chosen = conv2d_weight_grad(&software, &geometry(x, out, kernel, options), x[0]);
             assert_eq!(chosen, expected, "{kernel}x{kernel} of {x:?} to {out}, {options:?}");
+        }
+        for (out, expected) in
+            [(64, conv2d_grad_weight_points::Variant::Wide), (8, conv2d_grad_weight_points::Variant::Narrow)]
+        {
+            let chosen = conv2d_weight_grad(&software, &geometry([32, 32, 14, 14], out, 1, plain), 32);
+            assert_eq!(chosen, WeightGradKernel::Points(expected), "1x1 to {out}");
         }
     }
 

@@ -1,15 +1,16 @@
 //! Which kernel computes a transposed convolution.
 
 use kiln_gpu::DeviceProfile;
-use kiln_kernels::{conv_transpose2d_gather, conv_transpose2d_row};
+use kiln_kernels::{conv_transpose2d_depthwise, conv_transpose2d_gather, conv_transpose2d_row};
 
-use crate::ops::{ConvTranspose2d, ConvTransposeGeometry, ConvTransposeWeight};
+use crate::ops::{ConvTranspose2d, ConvTransposeGeometry, ConvTransposeWeight, TransposedAxis};
 
 /// A kernel of the conv_transpose2d family in one of its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConvTransposeKernel {
     Row(conv_transpose2d_row::Variant),
     Gather(conv_transpose2d_gather::Variant),
+    Depthwise(conv_transpose2d_depthwise::Variant),
     Naive,
 }
 
@@ -35,7 +36,8 @@ pub(crate) fn conv_transpose2d(
 ) -> ConvTransposeKernel {
     use conv_transpose2d_gather::Variant;
     if op.weight == ConvTransposeWeight::Plain {
-        return ConvTransposeKernel::Naive;
+        let depthwise = if profile.kind.is_software() { depthwise(geometry) } else { None };
+        return depthwise.map_or(ConvTransposeKernel::Naive, ConvTransposeKernel::Depthwise);
     }
     // The narrower variants where the wider would leave half of their channels empty.
     let gather = match (profile.kind.is_software(), geometry.group_out() > 32) {
@@ -50,6 +52,18 @@ pub(crate) fn conv_transpose2d(
         }
         _ => ConvTransposeKernel::Gather(gather),
     }
+}
+
+/// The variant for the gradient of a depthwise convolution of stride 2, of images of whole blocks of four.
+fn depthwise(geometry: &ConvTransposeGeometry) -> Option<conv_transpose2d_depthwise::Variant> {
+    let [height, width] = &geometry.axes;
+    let halves = |axis: &TransposedAxis| axis.stride == 2 && axis.dilation == 1;
+    let in_blocks = (geometry.in_channels * height.input * width.input).is_multiple_of(4);
+    let fits = geometry.group_out() == 1 && halves(height) && halves(width) && in_blocks;
+    conv_transpose2d_depthwise::Variant::ALL.iter().copied().find(|variant| {
+        let taps = variant.taps() as usize;
+        fits && geometry.kernel() == [taps; 2]
+    })
 }
 
 /// What a load takes, and a step of the loop over channels besides its loads and products, each in the time of one

@@ -28,8 +28,8 @@ use super::table::write_table;
   kiln bench all-MiniLM-L6-v2 --input 128 --batch 16
   kiln bench train --arch sk
 
-A run is what a program has: inputs go to the device, outputs come back. Weights come from a formula
-where no file is named; the time does not depend on them.")]
+A run is what a program has: inputs go to the device, outputs come back. Weights
+come from a formula where no file is named; the time does not depend on them.")]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     training: Option<Training>,

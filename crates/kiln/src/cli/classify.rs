@@ -27,8 +27,9 @@ use super::vgg::VggArgs;
   kiln classify photo.jpg --model vgg19_bn --weights vgg19_bn.safetensors
   kiln classify shoe.png --checkpoint runs/base/best.safetensors
 
-An image is resized to 256 pixels on its short side, and the middle 224x224 go into the network. For a
-checkpoint of kiln train it is prepared as the examples were that the network learned from.")]
+An image is resized to 256 pixels on its short side, and the middle 224x224 go
+into the network. For a checkpoint of kiln train it is prepared as the examples
+were that the network learned from.")]
 pub(crate) struct ClassifyArgs {
     /// JPEG, PNG or WebP images
     #[arg(value_name = "IMAGE", required = true)]
@@ -94,17 +95,21 @@ impl ClassifyArgs {
     fn run_trained(&self, context: &Context, checkpoint: &Path) -> Result<(), CliError> {
         let mut output = self.output.open()?;
         let start = Instant::now();
+        let trained = Predictor::read(checkpoint)?;
+        let read = start.elapsed();
+        let views = self.views(context, |image| Ok(Predictor::view(&trained, image)?))?;
         let gpu = context.open_gpu()?;
-        let mut network = Predictor::open(&gpu, checkpoint)?;
         context.announce(&gpu);
-        let load = start.elapsed();
+        let start = Instant::now();
+        let mut network = Predictor::new(&gpu, trained)?;
+        let load = read + start.elapsed();
 
         let start = Instant::now();
         let mut rows = Vec::with_capacity(self.images.len());
         {
             let progress = context.progress("classifying", self.images.len());
-            for paths in self.images.chunks(BATCH) {
-                for (path, probabilities) in paths.iter().zip(network.classify(paths)?) {
+            for (batch, paths) in views.chunks(BATCH).zip(self.images.chunks(BATCH)) {
+                for (path, probabilities) in paths.iter().zip(network.classify(batch)?) {
                     let mut classes: Vec<Class> = (probabilities.iter().enumerate())
                         .map(|(class, &probability)| Class {
                             class,
@@ -131,7 +136,7 @@ impl ClassifyArgs {
         let config = self.network.config()?;
         let mut output = self.output.open()?;
         // All that can be wrong with what was given is found before anything is downloaded or computed.
-        let views = self.views(context)?;
+        let views = self.views(context, |image| Ok(vgg::view(&Image::open(image)?)?))?;
         let weights = self.network.open(context, &config, None)?;
         let preparation = weights.preparation();
         let gpu = context.open_gpu()?;
@@ -176,11 +181,15 @@ impl ClassifyArgs {
     }
 
     /// What the network looks at of each image: all that is kept of photographs that may be many and large.
-    fn views(&self, context: &Context) -> Result<Vec<Image>, CliError> {
+    fn views<T>(
+        &self,
+        context: &Context,
+        view: impl Fn(&Path) -> Result<T, CliError>,
+    ) -> Result<Vec<T>, CliError> {
         let progress = context.progress("reading", self.images.len());
         let mut views = Vec::with_capacity(self.images.len());
         for path in &self.images {
-            views.push(vgg::view(&Image::open(path)?)?);
+            views.push(view(path)?);
             progress.set(views.len() as u64);
         }
         Ok(views)

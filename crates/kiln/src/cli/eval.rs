@@ -10,7 +10,7 @@ use kiln::train::checkpoint::Trained;
 use kiln::train::data::Part;
 use kiln::train::loader::Loader;
 use kiln::train::metrics::Confusion;
-use kiln::train::run::{evaluation_data, looking};
+use kiln::train::run::{evaluation_data, fitted, looking};
 use kiln::train::trainer::{Trainer, TrainerOptions};
 use serde::Serialize;
 
@@ -25,11 +25,11 @@ use super::table::{align_right, write_table};
 #[command(after_help = "Examples:
   kiln eval --checkpoint runs/base/best.safetensors --data fashion-mnist
   kiln eval --checkpoint best.safetensors --data photos --json | jq .test_error
-  kiln eval --checkpoint lenet_pytorch.safetensors --arch lenet --data mnist
+  kiln eval --checkpoint pytorch.safetensors --arch lenet --data mnist
 
-A checkpoint of kiln train says itself which network it holds and how its images are normalised. For a
-PyTorch state dict saved as safetensors, --arch names the network, and images are normalised as those
-of the data's training part.")]
+A checkpoint of kiln train says itself which network it holds and how its images
+are normalised. For a PyTorch state dict saved as safetensors, --arch names the
+network, and images are normalised as those of the data's training part.")]
 pub(crate) struct EvalArgs {
     /// The trained network: a .safetensors file
     #[arg(long, value_name = "FILE")]
@@ -86,7 +86,7 @@ struct Class<'a> {
 
 impl EvalArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
-        let network = self.arch.as_deref().map(Architecture::load).transpose()?;
+        let network = self.arch.as_deref().map(|arch| self.network(arch)).transpose()?;
         let trained = Trained::open(&self.checkpoint, network.as_ref())?;
         let own = trained.normalization.as_ref();
         let (dataset, normalization) = evaluation_data(&self.data, Part::Test, &trained.network, own)?;
@@ -120,6 +120,12 @@ impl EvalArgs {
         }
         output.finish()
     }
+
+    /// A network known by name is fitted to the data, as in training.
+    fn network(&self, arch: &str) -> Result<Architecture, CliError> {
+        let network = Architecture::load(arch)?;
+        Ok(if Architecture::is_file(arch) { network } else { fitted(&self.data, network)? })
+    }
 }
 
 fn classes<'a>(confusion: &Confusion, names: &'a [String]) -> Vec<Class<'a>> {
@@ -144,7 +150,7 @@ fn write_report(out: &mut Output, report: &Report<'_>) -> Result<(), CliError> {
     if !report.classes.is_empty() {
         let percent =
             |part: Option<f64>| part.map_or("-".to_owned(), |part| format!("{:.1} %", part * 100.0));
-        let header = ["class", "examples", "right", "of the class", "of its predictions"];
+        let header = ["class", "examples", "right", "recall", "precision"];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         rows.extend(report.classes.iter().map(|class| {
             vec![

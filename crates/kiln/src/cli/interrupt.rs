@@ -44,7 +44,12 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 /// Starts to listen for Ctrl-C.
 pub(crate) fn watch() {
     let handler = || {
+        let mut stderr = std::io::stderr();
         if ASKS.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) {
+            if stderr.is_terminal() {
+                // A step may take a while; who hears nothing presses once more.
+                let _ = writeln!(stderr, "\nsaving after this step; another Ctrl-C stops without");
+            }
             return;
         }
         // The lock is held to the end, so that no file is finished or begun in between.
@@ -52,7 +57,6 @@ pub(crate) fn watch() {
         for path in &*unfinished {
             let _ = std::fs::remove_file(path);
         }
-        let mut stderr = std::io::stderr();
         if stderr.is_terminal() {
             // Off the line of a progress bar.
             let _ = writeln!(stderr);

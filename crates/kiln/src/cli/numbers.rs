@@ -8,6 +8,11 @@ pub(crate) fn whole_number(text: &str) -> Result<usize, &'static str> {
     text.parse().map_err(|_| "expected a whole number")
 }
 
+/// Parses a number, of which the library says whether it makes sense.
+pub(crate) fn number(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "expected a number")
+}
+
 /// Parses a count or a number in a row that starts with 1.
 pub(crate) fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, &'static str> {
     let number: Option<T> = text.parse().ok();
@@ -37,6 +42,18 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// `1.2345`, `12.345`, `1.2e-5`: a measured number in six characters, with which lines stand below each other.
+pub(crate) fn brief(number: f64) -> String {
+    let size = number.abs();
+    let text = if size > 0.0 && !(1e-3..1e5).contains(&size) {
+        format!("{number:.1e}")
+    } else {
+        let before = if size < 1.0 { 0 } else { size.log10() as usize };
+        format!("{number:.*}", 4_usize.saturating_sub(before))
+    };
+    format!("{text:>6}")
+}
+
 /// `15.47 G`: four digits of a number that may be large.
 pub(crate) fn scaled(number: u64) -> String {
     const UNITS: [&str; 5] = ["k", "M", "G", "T", "P"];
@@ -59,6 +76,21 @@ pub(crate) fn scaled(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn brief_numbers_have_one_width() {
+        for (number, text) in [
+            (0.0, "0.0000"),
+            (0.05, "0.0500"),
+            (2.71234, "2.7123"),
+            (12.3456, "12.346"),
+            (54321.9, " 54322"),
+            (3.21e-5, "3.2e-5"),
+            (1e9, " 1.0e9"),
+        ] {
+            assert_eq!(brief(number), text);
+        }
+    }
 
     #[test]
     fn numbers_read_well() {

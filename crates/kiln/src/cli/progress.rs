@@ -67,9 +67,19 @@ impl Progress {
 
     /// How far it is, with a line of its own and the total.
     pub(crate) fn set_message(&self, message: &str, done: u64, total: u64) {
-        self.bar.set_message(message.to_owned());
         self.bar.set_length(total);
         self.bar.set_position(done);
+        self.bar.set_message(message.to_owned());
+    }
+
+    /// What is being done besides.
+    pub(crate) fn set_note(&self, message: &str) {
+        self.bar.set_message(message.to_owned());
+    }
+
+    /// Lets lines be written above the bar.
+    pub(crate) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
     }
 
     /// How far it is, with another name and total.

@@ -1,5 +1,6 @@
 //! `kiln train`.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use kiln::train::trainer::Trainer;
 use super::context::Context;
 use super::error::CliError;
 use super::interrupt;
-use super::numbers::{at_least_one, counted, grouped, whole_number};
+use super::numbers::{at_least_one, brief, counted, grouped, number, whole_number};
 use super::output::Output;
 use super::progress::Progress;
 
@@ -24,11 +25,12 @@ use super::progress::Progress;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kiln train --arch base --data fashion-mnist --train-limit 10000 -o runs/base
-  kiln train --arch resnet8 --data cifar-10-batches-bin --augment flip,crop4 --validation 0.1 -o runs/r8
-  kiln train --resume runs/r8
+  kiln train --arch resnet8 --data cifar-10 --augment flip,crop4 --validation 0.1
+  kiln train --resume runs/base
 
-The folder gets metrics.jsonl, curves.svg, confusion.png, config.toml, last.safetensors and
-best.safetensors. Ctrl-C saves; --resume goes on, and ends bit for bit as if it had never stopped.")]
+The folder gets metrics.jsonl, curves.svg, confusion.png, config.toml,
+last.safetensors and best.safetensors. Ctrl-C saves; --resume goes on, and ends
+bit for bit as if it had never stopped.")]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     run: RunArgs,
@@ -41,7 +43,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
 
-    /// Print JSON Lines, an event each: started, epoch, saved, finished or interrupted
+    /// Print JSON Lines, an event each: started, epoch, saved, evaluating, finished or interrupted
     #[arg(long)]
     json: bool,
 }
@@ -50,20 +52,24 @@ impl TrainArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let run = self.open(context)?;
         interrupt::ask_first();
-        let mut screen = Screen::new(context, self.json);
-        let control = Control { interrupted: &interrupt::asked, ..Control::default() };
+        let unread = Cell::new(false);
+        let mut screen = Screen::new(context, self.json, &unread);
+        let interrupted = || interrupt::asked() || unread.get();
+        let control = Control { interrupted: &interrupted, ..Control::default() };
         let outcome = run.train(&control, &mut |event: &Event| screen.show(event));
-        screen.finish()?;
-        match outcome? {
+        let written = screen.finish();
+        let outcome = outcome?;
+        if let Outcome::Interrupted(at) = &outcome {
+            let folder = quoted(&at.folder);
+            context.note(format_args!(
+                "saved at epoch {}, step {}; to go on: kiln train --resume {folder}",
+                at.epoch, at.step
+            ));
+        }
+        written?;
+        match outcome {
             Outcome::Finished(_) => Ok(()),
-            Outcome::Interrupted(at) => {
-                let folder = at.folder.display();
-                context.note(format_args!(
-                    "saved at epoch {}, step {}; to go on: kiln train --resume {folder}",
-                    at.epoch, at.step
-                ));
-                Err(CliError::Interrupted)
-            }
+            Outcome::Interrupted(_) => Err(CliError::Interrupted),
         }
     }
 
@@ -93,50 +99,69 @@ impl TrainArgs {
     }
 }
 
+/// A path as a shell reads it back.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// What is shown while a run goes on: results on stdout, and on a terminal a bar on stderr.
 struct Screen<'a> {
     context: &'a Context,
     out: Output,
     json: bool,
     bar: Option<Progress>,
+    /// Epochs that the run is to have.
+    epochs: u32,
     /// The first failure to write.
     failed: Option<CliError>,
+    /// Whether there is one: the run need not go on then.
+    unread: &'a Cell<bool>,
 }
 
 impl<'a> Screen<'a> {
-    fn new(context: &'a Context, json: bool) -> Self {
-        Screen { context, out: Output::stdout(), json, bar: None, failed: None }
+    fn new(context: &'a Context, json: bool, unread: &'a Cell<bool>) -> Self {
+        Screen { context, out: Output::stdout(), json, bar: None, epochs: 0, failed: None, unread }
     }
 
     fn show(&mut self, event: &Event) {
-        if self.failed.is_some() {
+        let Screen { context, out, json, bar, epochs, failed, unread } = self;
+        if failed.is_some() {
             return;
         }
-        if let Event::Step(step) = event {
-            let bar = self.bar.get_or_insert_with(|| self.context.steps());
-            bar.set_message(&standing(step), step.batch as u64, step.batches as u64);
-            return;
-        }
-        // What is printed must not share a line with the bar.
-        self.bar = None;
-        let written = match (self.json, event) {
-            (true, event) => self.out.json_line(event),
-            (false, event) => self.tell(event),
-        };
-        self.failed = written.and_then(|()| Ok(self.out.flush()?)).err();
-    }
-
-    fn tell(&mut self, event: &Event) -> Result<(), CliError> {
         match event {
-            Event::Started(started) => write_start(&mut self.out, started),
-            Event::Epoch(done) => write_epoch(&mut self.out, done),
-            Event::Finished(finished) => write_end(&mut self.out, finished),
-            Event::Evaluating { part, .. } => {
-                self.bar = Some(self.context.clock(if *part == "test" { "testing" } else { "validating" }));
-                Ok(())
+            Event::Step(step) => {
+                let bar = bar.get_or_insert_with(|| context.steps());
+                return bar.set_message(&standing(step), step.batch as u64, step.batches as u64);
             }
-            _ => Ok(()),
+            Event::Evaluating { part, .. } => {
+                let note = if *part == "test" { "testing" } else { "validating" };
+                bar.get_or_insert_with(|| context.steps()).set_note(note);
+            }
+            Event::Started(started) => *epochs = started.epochs,
+            Event::Epoch(EpochDone { epoch, epochs, .. }) => {
+                if let Some(bar) = bar {
+                    bar.set_note(&format!("epoch {}/{epochs}", epoch.epoch));
+                }
+            }
+            Event::Finished(_) | Event::Interrupted(_) => *bar = None,
+            _ => {}
         }
+        let mut write = || {
+            if *json {
+                out.json_line(event)?
+            } else {
+                tell(out, event, *epochs)?
+            }
+            Ok(out.flush()?)
+        };
+        let written: Result<(), CliError> = match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        };
+        unread.set(written.is_err());
+        *failed = written.err();
     }
 
     fn finish(self) -> Result<(), CliError> {
@@ -148,35 +173,54 @@ impl<'a> Screen<'a> {
     }
 }
 
+/// Writes what people read of an event; `epochs` is how many the run is to have.
+fn tell(out: &mut Output, event: &Event, epochs: u32) -> Result<(), CliError> {
+    match event {
+        Event::Started(started) => write_start(out, started),
+        Event::Epoch(done) => write_epoch(out, done),
+        Event::Finished(finished) => write_end(out, finished, epochs),
+        _ => Ok(()),
+    }
+}
+
 /// The line beside the bar.
 pub(super) fn standing(step: &StepDone) -> String {
     let StepDone { epoch, epochs, steps_per_second, train, left, .. } = step;
-    let minutes = left.as_secs().div_ceil(60);
-    let left = if left.as_secs() < 100 { format!("{} s", left.as_secs()) } else { format!("{minutes} min") };
+    let (seconds, minutes) = (left.as_secs(), left.as_secs().div_ceil(60));
+    let left = match (seconds, minutes) {
+        (..100, _) => format!("{seconds} s"),
+        (_, ..100) => format!("{minutes} min"),
+        _ => format!("{:.1} h", left.as_secs_f64() / 3600.0),
+    };
     format!("epoch {epoch}/{epochs}  {}  {steps_per_second:.1} steps/s  {left} left", scores(train))
 }
 
 pub(super) fn scores(score: &Score) -> String {
-    let accuracy = score.accuracy.map(|right| format!("  right {:5.2} %", right * 100.0)).unwrap_or_default();
-    format!("loss {:.4}{accuracy}", score.loss)
+    let accuracy = score.accuracy.map(|right| format!("  accuracy {:6.2} %", right * 100.0));
+    format!("loss {}{}", brief(score.loss), accuracy.unwrap_or_default())
 }
 
 fn write_start(out: &mut Output, started: &Started) -> Result<(), CliError> {
-    let Started { arch, parameters, train, validation, test, folder, step, .. } = started;
+    let Started { arch, parameters, train, validation, test, folder, step, epochs, steps_per_epoch } =
+        started;
     let aside = match validation {
         0 => String::new(),
         number => format!(", {} to validate", grouped(*number as u64)),
     };
     writeln!(
         out,
-        "{arch}: {} parameters; {} examples to train{aside}, {} to test; {}",
+        "{arch}: {} parameters; {} examples to train{aside}, {} to test; the run is in {}",
         grouped(*parameters as u64),
         grouped(*train as u64),
         grouped(*test as u64),
         folder.display()
     )?;
-    if *step > 0 {
-        writeln!(out, "going on after step {step}")?;
+    match *step {
+        0 => {}
+        all if all == u64::from(*epochs) * *steps_per_epoch as u64 => {
+            writeln!(out, "all its steps are made")?
+        }
+        step => writeln!(out, "going on after step {step}")?,
     }
     Ok(())
 }
@@ -184,25 +228,26 @@ fn write_start(out: &mut Output, started: &Started) -> Result<(), CliError> {
 fn write_epoch(out: &mut Output, done: &EpochDone) -> Result<(), CliError> {
     let EpochDone { epoch, epochs, seconds } = done;
     let width = epochs.to_string().len();
-    let validation = match &epoch.validation {
-        Some(score) => format!("  validation {}{}", scores(score), if epoch.best { "  best" } else { "" }),
-        None => String::new(),
+    let (validation, best) = match &epoch.validation {
+        Some(score) => (format!("  validation {}", scores(score)), if epoch.best { "  best" } else { "" }),
+        None => (String::new(), ""),
     };
     let time = seconds.train + seconds.validation;
-    let (number, train, lr) = (epoch.epoch, scores(&epoch.train), epoch.lr);
-    Ok(writeln!(out, "epoch {number:>width$}/{epochs}  {train}{validation}  rate {lr:.4}  {time:.1} s")?)
+    let (number, train, lr) = (epoch.epoch, scores(&epoch.train), brief(epoch.lr));
+    Ok(writeln!(out, "epoch {number:>width$}/{epochs}  {train}{validation}  rate {lr}  {time:5.1} s{best}")?)
 }
 
-fn write_end(out: &mut Output, finished: &Finished) -> Result<(), CliError> {
-    let Finished { folder, best_epoch, steps, test, test_error, .. } = finished;
+fn write_end(out: &mut Output, finished: &Finished, to_have: u32) -> Result<(), CliError> {
+    let Finished { folder, best_epoch, epochs, steps, test, test_error, .. } = finished;
     match test_error {
         Some(error) => writeln!(out, "test error {:.2} %, loss {:.4}", error * 100.0, test.loss)?,
         None => writeln!(out, "test loss {:.6}", test.loss)?,
     }
-    let steps = counted(*steps as usize, "step");
+    let early = if *epochs < to_have { ", stopped early" } else { "" };
+    let (epochs, steps) = (counted(*epochs as usize, "epoch"), counted(*steps as usize, "step"));
     Ok(writeln!(
         out,
-        "the network of epoch {best_epoch}, {steps}: {}",
+        "{epochs}, {steps}{early}; the network of epoch {best_epoch} is in {}",
         folder.join("best.safetensors").display()
     )?)
 }
@@ -212,12 +257,12 @@ fn write_end(out: &mut Output, finished: &Finished) -> Result<(), CliError> {
 pub(crate) struct RunArgs {
     /// The network: a name such as base, bn, sk-0.5, convnet, lenet, resnet8, mobilenet-tiny, autoencoder or xor, or a
     /// TOML file that describes one
-    #[arg(long, value_name = "NAME|FILE.toml")]
+    #[arg(long, value_name = "NAME|FILE.toml", required_unless_present = "resume")]
     arch: Option<String>,
 
     /// The data: a folder of IDX files (MNIST, Fashion-MNIST; plain or .gz), of CIFAR-10's binary batches, or with a
     /// folder of images for each class; or the word fashion-mnist or xor
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     data: Option<PathBuf>,
 
     /// An activation in place of the network's own, such as sigmoid
@@ -233,7 +278,7 @@ pub(crate) struct RunArgs {
     train_limit: Option<usize>,
 
     /// Set this fraction of them aside, and keep the network that is best on it [default: 0]
-    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    #[arg(long, value_name = "FRACTION", value_parser = number, allow_negative_numbers = true)]
     validation: Option<f64>,
 
     /// How often to go through the training examples [default: 20]
@@ -253,11 +298,11 @@ pub(crate) struct RunArgs {
     optimizer: Option<String>,
 
     /// The learning rate at the start [default: that of the network]
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE", value_parser = number, allow_negative_numbers = true)]
     lr: Option<f64>,
 
     /// Momentum of sgd and rmsprop [default: that of the network]
-    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    #[arg(long, value_name = "M", value_parser = number, allow_negative_numbers = true)]
     momentum: Option<f64>,
 
     /// Nesterov's momentum, for sgd
@@ -265,7 +310,7 @@ pub(crate) struct RunArgs {
     nesterov: bool,
 
     /// Weight decay [default: that of the network]
-    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    #[arg(long, value_name = "D", value_parser = number, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
 
     /// How the learning rate changes, in words: constant, step10x0.1, cosine, plateau5x0.1, with warmup2 before any
@@ -282,16 +327,20 @@ pub(crate) struct RunArgs {
     early_stop: Option<u32>,
 
     /// The most that the norm of all gradients may be; larger ones are scaled down
-    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NORM", value_parser = number, allow_negative_numbers = true)]
     clip: Option<f64>,
 
     /// Spread this much of each label over all classes [default: 0]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", value_parser = number, allow_negative_numbers = true)]
     label_smoothing: Option<f64>,
 
     /// Decides first parameters, order, augmentation and dropout [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
+}
+
+fn seed(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "expected a whole number")
 }
 
 impl RunArgs {

@@ -76,7 +76,8 @@ impl Source {
                 return Err(TrainError::NoDataset { path: wanted.to_owned(), message });
             }
             if error.kind() == std::io::ErrorKind::NotFound {
-                let message = "no such folder; expected one with a data set, or the word fashion-mnist or xor";
+                let message =
+                    "no such folder; expected one with a data set, or the word fashion-mnist or xor";
                 return Err(TrainError::NoDataset { path: wanted.to_owned(), message: message.to_owned() });
             }
             return Err(TrainError::io(path, error));

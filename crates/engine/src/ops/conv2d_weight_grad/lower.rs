@@ -1,6 +1,8 @@
 //! From the gradient of a weight to dispatches.
 
-use kiln_kernels::{conv2d_grad_weight_gather, conv2d_grad_weight_rows, conv2d_grad_weight_shared};
+use kiln_kernels::{
+    conv2d_grad_weight_gather, conv2d_grad_weight_points, conv2d_grad_weight_rows, conv2d_grad_weight_shared,
+};
 
 use super::Conv2dWeightGrad;
 use crate::error::Result;
@@ -103,6 +105,24 @@ impl Launch<'_> {
                     strip_rows: rows,
                     col_tiles: self.geometry.output()[1].div_ceil(variant.cols() as usize),
                 )
+            }
+            WeightGradKernel::Points(variant) => {
+                let params = conv2d_grad_weight_points::Params {
+                    batch: self.images as u32,
+                    groups: self.geometry.groups as u32,
+                    group_in: self.geometry.group_in() as u32,
+                    group_out: self.geometry.group_out() as u32,
+                    blocks: (self.geometry.output().iter().product::<usize>() / 4) as u32,
+                    parts: self.parts as u32,
+                    part_blocks: run as u32,
+                    row_start: self.piece.rows.start as u32,
+                    rows: self.piece.rows.len() as u32,
+                    flags: u32::from(self.adds),
+                };
+                let [input, grad, output] = self.tensors;
+                let bindings = conv2d_grad_weight_points::Bindings { input, grad, output }.into_array();
+                let workgroups = tiles.div_ceil(variant.threads() as usize) as u64;
+                lowering.dispatch(variant.kernel(), [], &params, bindings, workgroups)
             }
             WeightGradKernel::Gather => {
                 let variant = conv2d_grad_weight_gather::Variant::Base;

@@ -1,8 +1,10 @@
 //! From a transposed convolution to dispatches.
 
-use kiln_kernels::{conv_transpose2d_gather, conv_transpose2d_naive, conv_transpose2d_row};
+use kiln_kernels::{
+    conv_transpose2d_depthwise, conv_transpose2d_gather, conv_transpose2d_naive, conv_transpose2d_row,
+};
 
-use super::{ConvTranspose2d, ConvTransposeGeometry};
+use super::{ConvTranspose2d, ConvTransposeGeometry, TransposedAxis};
 use crate::error::Result;
 use crate::lower::{Block, Bound, Lowering};
 use crate::ops::{OpRules, PANEL};
@@ -107,6 +109,35 @@ impl Launch<'_> {
                     phases_h: phases_h, phases_w: phases_w, phase_rows: phase_rows, phase_cols: phase_cols,
                     panels: panels, pixel_tiles: pixel_tiles,
                 )
+            }
+            ConvTransposeKernel::Depthwise(variant) => {
+                // Outputs by twos, counted from the padding on.
+                let pairs =
+                    |axis: &TransposedAxis| (axis.padding + axis.output() - 1) / 2 - axis.padding / 2 + 1;
+                let (row_pairs, col_pairs) = (pairs(&height), pairs(&width));
+                let col_tiles = col_pairs.div_ceil(variant.cols() as usize);
+                let params = conv_transpose2d_depthwise::Params {
+                    batch: self.batch() as u32,
+                    groups: groups as u32,
+                    group_in: self.geometry.group_in() as u32,
+                    in_h: height.input as u32,
+                    in_w: width.input as u32,
+                    out_h: height.output() as u32,
+                    out_w: width.output() as u32,
+                    before_h: height.padding as u32,
+                    before_w: width.padding as u32,
+                    row_pairs: row_pairs as u32,
+                    col_tiles: col_tiles as u32,
+                    flags: self.op.epilogue.flags(),
+                };
+                let Tensors { input, weight, bias, residual, output } = self.tensors;
+                let bindings = conv_transpose2d_depthwise::Bindings { input, weight, bias, residual, output };
+                let activation = self.op.epilogue.activation_code();
+                let overrides = conv_transpose2d_depthwise::Overrides { activation };
+                let tiles = self.batch() * groups * row_pairs * col_tiles;
+                let workgroups = tiles.div_ceil(variant.threads() as usize) as u64;
+                let bindings = bindings.into_array();
+                lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings, workgroups)
             }
             ConvTransposeKernel::Naive => {
                 let variant = conv_transpose2d_naive::Variant::Base;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::super::error::CliError;
-use super::super::numbers::{at_least_one, counted, milliseconds, whole_number};
+use super::super::numbers::{at_least_one, counted, grouped, milliseconds, whole_number};
 use super::super::output::{Output, OutputArgs};
 use super::super::table::{align_right, write_table};
 
@@ -25,9 +25,9 @@ use super::super::table::{align_right, write_table};
   kiln bench train
   kiln bench train --arch sk --batch-size 50 --samples 20 --json
 
-A sample is a whole training step: a batch goes to the device, forward, loss, backward and update are
-computed there, and the loss comes back. The shares are by the device's clock, kernel by kernel, in a
-step of their own.")]
+A sample is a whole training step: a batch goes to the device, forward, loss,
+backward and update are computed there, and the loss comes back. The shares are
+by the device's clock, kernel by kernel, in a step of their own.")]
 pub(crate) struct BenchTrainArgs {
     /// The network: a name, or a TOML file
     #[arg(long, value_name = "NAME|FILE.toml", default_value = "base")]
@@ -168,10 +168,11 @@ impl Share {
 fn write_report(out: &mut Output, report: &Report<'_>) -> Result<(), CliError> {
     let Report { arch, batch_size, images_per_second, best_ms, median_ms, samples, adapter, .. } = report;
     writeln!(out, "training {arch}, batch {batch_size}")?;
-    writeln!(
-        out,
-        "{images_per_second:.0} images/s: a step takes {median_ms:.2} ms, at best {best_ms:.2} ms"
-    )?;
+    let rate = match *images_per_second {
+        slow if slow < 100.0 => format!("{slow:.2}"),
+        fast => grouped(fast.round() as u64),
+    };
+    writeln!(out, "{rate} images/s: a step takes {median_ms:.2} ms, at best {best_ms:.2} ms")?;
     let parts = [("forward", &report.forward), ("backward", &report.backward), ("update", &report.update)];
     let mut rows: Vec<Vec<String>> = parts
         .into_iter()
