@@ -20,7 +20,7 @@
 //!
 //! What shaped it, on lavapipe: see conv2d_register. Each row of inputs is a variable of its own, and each channel's sums:
 //! arrays over these, in loops, are not unrolled and stay in memory, at a fifth of the speed. Beyond some hundred sums, or
-//! 8 columns, it gets slower again, since code and values no longer fit. Rates against the forward convolution of the same
+//! 8 columns, it gets slower again, since code and values no longer fit. Rates against conv2d_register for the same
 //! layer, a hundred images (CPU time): 1 to 20 channels of 28x28, 5x5, 3.4; 20 to 50 of 12x12, 5x5, 2.2; 20 to 20 of
 //! 26x26, 3x3, 1.3; 50 to 50 of 10x10, 3x3, 1.1. conv2d_grad_weight_gather: 0.15 to 0.3.
 //!

@@ -6,8 +6,9 @@
 //! divides cols; ALONG=1 as [batch][cols][depth], of which 4 divides depth. batch_stride counts vectors. The destination
 //! piece holds `panels` panels from panel_start on.
 //!
-//! For software adapters, where it takes a fifth of matmul_pack's time: an invocation makes four k of a panel, 32 elements,
-//! by eight loads and eight stores. `fours` of them, the last perhaps short, cover the depth.
+//! For software adapters, where weights that train are packed in every step: an invocation makes four k of a panel, 32
+//! elements, by eight loads, eight stores and four divisions, where matmul_pack takes two and three for each element.
+//! `fours` of them, the last perhaps short, cover the depth.
 //!
 //! uses: grid
 //! variants:

@@ -51,14 +51,14 @@ fn kernels(
 
 #[test]
 fn the_weight_is_packed_at_load_and_all_the_rest_is_one_kernel() -> Result<(), EngineError> {
-    for (kind, outputs, kernel) in [
-        (DeviceKind::Cpu, 64, "conv_transpose2d_row/row14_2"),
-        (DeviceKind::Cpu, 7, "conv_transpose2d_row/row14_2"),
-        (DeviceKind::Discrete, 64, "conv_transpose2d_gather/gpu64"),
-        (DeviceKind::Integrated, 7, "conv_transpose2d_gather/gpu16"),
+    for (kind, outputs, pack, kernel) in [
+        (DeviceKind::Cpu, 64, "matmul_pack_wide/across", "conv_transpose2d_row/row14_2"),
+        (DeviceKind::Cpu, 7, "matmul_pack/base", "conv_transpose2d_row/row14_2"),
+        (DeviceKind::Discrete, 64, "matmul_pack/base", "conv_transpose2d_gather/gpu64"),
+        (DeviceKind::Integrated, 7, "matmul_pack/base", "conv_transpose2d_gather/gpu16"),
     ] {
         let [prepare, main] = kernels(kind, [16, outputs, 4, 4], DOUBLING)?;
-        assert_eq!(prepare, ["copy_strided/base", "matmul_pack/base"], "{kind} {outputs}");
+        assert_eq!(prepare, ["copy_strided/base", pack], "{kind} {outputs}");
         assert_eq!(main, [kernel], "{kind} {outputs}");
     }
     Ok(())
@@ -71,6 +71,45 @@ fn groups_of_one_channel_are_not_packed() -> Result<(), EngineError> {
         let [prepare, main] = kernels(kind, [16, 1, 4, 4], depthwise)?;
         assert_eq!((prepare.len(), main), (0, vec!["conv_transpose2d_naive/base".to_owned()]), "{kind}");
     }
+    Ok(())
+}
+
+/// The gradient of a convolution without stride is a convolution, and that of a depthwise one of stride 2 has a kernel of
+/// its own on software adapters.
+#[test]
+fn gradients_of_convolutions() -> Result<(), EngineError> {
+    let full = ConvTransposeOptions { stride: [1, 1], padding: [1, 1], ..DOUBLING };
+    for (kind, options, weight, expected) in [
+        (DeviceKind::Cpu, full, [16, 16, 3, 3], "conv2d_"),
+        (DeviceKind::Discrete, full, [16, 16, 3, 3], "conv2d_shared"),
+        (
+            DeviceKind::Cpu,
+            ConvTransposeOptions { groups: 16, ..full },
+            [16, 1, 3, 3],
+            "conv2d_depthwise_rows",
+        ),
+    ] {
+        let mut g = GraphBuilder::new("gradient");
+        let x = g.input("x", &[1, 16, 14, 14], DType::F32);
+        let weight = g.variable("weight", &weight, DType::F32);
+        let y = g.conv_transpose2d(x, weight, None, options)?;
+        g.output("y", y);
+        let profile = profile(kind);
+        let plan = Plan::build(&compile(&g.finish(), &profile)?.main, &profile, Constants::Resident)?;
+        let kernels: Vec<String> = plan.dispatches().map(|step| step.kernel.to_string()).collect();
+        assert_eq!(kernels[0], "conv_weight_flip/base", "{kind}");
+        assert!(kernels.last().is_some_and(|kernel| kernel.starts_with(expected)), "{kind}: {kernels:?}");
+    }
+    let halved = ConvTransposeOptions { groups: 16, output_padding: [1, 1], ..DOUBLING };
+    let mut g = GraphBuilder::new("gradient");
+    let x = g.input("x", &[1, 16, 7, 7], DType::F32);
+    let weight = g.variable("weight", &[16, 1, 3, 3], DType::F32);
+    let y = g.conv_transpose2d(x, weight, None, halved)?;
+    g.output("y", y);
+    let profile = profile(DeviceKind::Cpu);
+    let plan = Plan::build(&compile(&g.finish(), &profile)?.main, &profile, Constants::Resident)?;
+    let kernels: Vec<String> = plan.dispatches().map(|step| step.kernel.to_string()).collect();
+    assert_eq!(kernels, ["conv_transpose2d_depthwise/three"]);
     Ok(())
 }
 

@@ -160,7 +160,7 @@ fn many_workgroups_fold_into_two_dimensions() -> Result<(), EngineError> {
     let profile = profile(DeviceKind::Discrete, Limits::BASELINE);
     let plan = Plan::build(&g.finish(), &profile, Constants::Resident)?;
     let folded: Vec<[u32; 3]> = plan.dispatches().map(|dispatch| dispatch.workgroups).collect();
-    assert_eq!(folded, [[65_105, 6, 1]]);
+    assert_eq!(folded, [[48_829, 2, 1]]);
     Ok(())
 }
 

@@ -421,7 +421,10 @@ fn block() {
                 let [out_h, out_w] = case.output();
                 let (row_tiles, col_tiles) = (out_h.div_ceil(rows), out_w.div_ceil(cols));
                 let channel_tiles = case.groups * case.group_out.div_ceil(channels);
-                let oc_lanes = if channel_tiles.is_multiple_of(2) { 2 } else { 1 };
+                let oc_lanes = match i % 2 {
+                    0 => channel_tiles,
+                    _ => 1 + usize::from(channel_tiles.is_multiple_of(2)),
+                };
                 let params = conv2d_block::Params {
                     batch: u(case.batch),
                     groups: u(case.groups),

@@ -15,6 +15,9 @@ use crate::window::Axis;
 /// strip do not count, short enough for many invocations.
 const STRIP_ROWS: usize = 16;
 
+/// Bytes of a weight that a core's cache holds beside the inputs.
+const CACHED_WEIGHT: u64 = 256 << 10;
+
 pub(super) fn lower(op: &Conv2d, lowering: &mut Lowering<'_>) -> Result<()> {
     let geometry = op
         .geometry(lowering.input(0).desc, lowering.input(1).desc)
@@ -144,10 +147,14 @@ impl Launch<'_> {
                 let col_tiles = width.div_ceil(variant.cols() as usize);
                 let row_tiles = height.div_ceil(variant.rows() as usize);
                 let channel_tiles = groups * group_out.div_ceil(4 * variant.vecs() as usize);
+                // Weights that stay in the caches are taken all at once, the inputs of a tile one time.
+                let oc_lanes = match self.tensors.weight.bytes <= CACHED_WEIGHT {
+                    true => channel_tiles,
+                    false => 1 + usize::from(channel_tiles.is_multiple_of(2)),
+                };
                 let params = params!(
                     conv2d_block, self, groups: groups, group_in: group_in, group_out: group_out,
-                    col_tiles: col_tiles, row_tiles: row_tiles,
-                    oc_lanes: if channel_tiles.is_multiple_of(2) { 2 } else { 1 },
+                    col_tiles: col_tiles, row_tiles: row_tiles, oc_lanes: oc_lanes,
                 );
                 let tiles = self.batch() * row_tiles * col_tiles * channel_tiles;
                 let workgroups = tiles.div_ceil(variant.threads() as usize);
