@@ -22,7 +22,7 @@ alias NUMBER = f32;
 const STEPS: u32 = 8u;
 
 struct Params {
-    // Of outputs and inner, in NUMBERs.
+    // Of outputs and inner, in units of NUMBER.
     count: u32,
     inner: u32,
     rows: u32,

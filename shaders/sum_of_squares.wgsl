@@ -5,7 +5,7 @@
 //! A tensor is a row of parts of equal length, the last one shorter, and a dispatch adds `count` of its numbers, those
 //! from `begin` of the binding on. It may start within a part: `skip` numbers of that part are in the output already, and
 //! the rest is added to them. NUMBER is four neighbours where lengths allow, so that an invocation loads a quarter as
-//! often; all lengths count NUMBERs.
+//! often; all lengths count units of NUMBER.
 //! LANES invocations share a part, so a workgroup makes THREADS / LANES of them. `serial` gives a part to one invocation,
 //! without barriers; `tree` is for GPUs. Every sum has one order. A part past the end has no elements instead of
 //! returning early, so that barriers stay in uniform flow.

@@ -10,7 +10,7 @@ use crate::loader::{Batch, Loader};
 use crate::state::State;
 use crate::trainer::{Evaluation, StepRecord, Trainer, TrainerOptions};
 
-/// Something that learns from batches: a [`Trainer`](crate::trainer::Trainer), or a stand-in for tests of the loop.
+/// Something that learns from batches: a [`Trainer`], or a stand-in for tests of the loop.
 ///
 /// The same state and the same batches must give the same next state, bit for bit: on that, resuming relies.
 pub trait Learner {

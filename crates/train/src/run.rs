@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `config.toml` | all that is needed to repeat the run ([`RunConfig`]) |
-//! | `metrics.jsonl` | a line an epoch ([`Epoch`](crate::progress::Epoch) and its `seconds`), and in the end one of the test ([`Test`]) |
+//! | `metrics.jsonl` | a line an epoch ([`Epoch`] and its `seconds`), and in the end one of the test ([`Test`]) |
 //! | `curves.svg` | loss and accuracy over the epochs |
 //! | `last.safetensors` | the run after its last epoch, or where it was interrupted ([`Checkpoint`]) |
 //! | `best.safetensors` | the run after the epoch with the best validation loss; after the last one where nothing is set aside |
