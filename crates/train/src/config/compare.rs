@@ -1,9 +1,10 @@
 //! Whether a run is the one that is meant.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use kiln_models::cnn::{Architecture, Objective};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{RunConfig, RunOptions, resolve};
 use crate::TrainError;
@@ -81,8 +82,8 @@ impl RunConfig {
     }
 }
 
-/// The options that are given, as plain values.
-fn map(options: &RunOptions) -> Map<String, Value> {
+/// The options that are given, as plain values, by their names. (The order of JSON's own map depends on what else is built.)
+fn map(options: &RunOptions) -> BTreeMap<String, Value> {
     match serde_json::to_value(options) {
         Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         _ => unreachable!("options should be a map of plain values"),
