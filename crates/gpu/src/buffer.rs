@@ -108,6 +108,7 @@ impl Gpu {
             return Err(GpuError::BufferTooLarge { label: label.into(), bytes: size, limit, adapter });
         }
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation };
+        self.0.made.fetch_add(1, Ordering::Relaxed);
         self.guarded(label, size, |device| device.create_buffer(&descriptor))
     }
 

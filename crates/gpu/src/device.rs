@@ -23,6 +23,10 @@ pub(crate) struct Inner {
     pub(crate) health: Arc<Health>,
     pub(crate) pipelines: Mutex<Pipelines>,
     pub(crate) staged: Mutex<Staged>,
+    /// Where bytes arrived that were read last, for those that are read next.
+    pub(crate) landing: Mutex<Option<wgpu::Buffer>>,
+    /// How many objects have been made on it.
+    pub(crate) made: AtomicU64,
     /// Tells this device's buffers and recordings from those of another.
     pub(crate) id: u64,
 }
@@ -136,6 +140,12 @@ impl Gpu {
         self.0.health.check()
     }
 
+    /// How many buffers, pipelines and bind groups have been made on this device so far. Replaying a recording and reading
+    /// what is not larger than before make none.
+    pub fn objects_made(&self) -> u64 {
+        self.0.made.load(Ordering::Relaxed)
+    }
+
     /// Runs `call` and gives its result, or the first error that the device reports within.
     /// `label` and `bytes` describe the call in that error.
     pub(crate) fn guarded<R>(
@@ -191,6 +201,8 @@ impl Gpu {
             health,
             pipelines: Mutex::default(),
             staged: Mutex::default(),
+            landing: Mutex::default(),
+            made: AtomicU64::new(0),
             id: DEVICES.fetch_add(1, Ordering::Relaxed),
         }))
     }

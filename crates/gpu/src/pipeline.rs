@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use kiln_kernels::{Access, Kernel};
 
@@ -88,6 +89,7 @@ impl Gpu {
             }
         };
         let constants: Vec<(&str, f64)> = kernel.constants.iter().chain(overrides).copied().collect();
+        self.0.made.fetch_add(1, Ordering::Relaxed);
         let raw = self
             .guarded(&name, 0, |device| {
                 device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -1,7 +1,7 @@
 //! Bytes from the device to the host.
 
 use std::ops::Range;
-use std::sync::mpsc;
+use std::sync::{PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::buffer::{Buffer, BufferSlice};
@@ -10,6 +10,9 @@ use crate::error::GpuError;
 
 /// Most bytes that one round brings back.
 const WINDOW: u64 = 64 << 20;
+
+/// The largest buffer that is kept from one readback for the next.
+const KEPT: u64 = 4 << 20;
 
 /// How long a callback may be on its way after the device has finished; it is a matter of microseconds.
 const CALLBACK_PATIENCE: Duration = Duration::from_secs(30);
@@ -63,8 +66,7 @@ impl Gpu {
         read: &mut [Vec<u8>],
     ) -> Result<(), GpuError> {
         let bytes = round.last().map_or(0, |piece| piece.at + piece.bytes);
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.create_raw("readback", bytes, usage, false)?;
+        let staging = self.landing(bytes)?;
         self.guarded("readback", bytes, |device| {
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             for piece in round {
@@ -78,7 +80,22 @@ impl Gpu {
                 read[piece.part]
                     .extend_from_slice(&view[piece.at as usize..(piece.at + piece.bytes) as usize]);
             }
-        })
+        })?;
+        if staging.size() <= KEPT {
+            *self.0.landing.lock().unwrap_or_else(PoisonError::into_inner) = Some(staging);
+        }
+        Ok(())
+    }
+
+    /// A buffer of at least so many bytes that the host can read: that of the last time, where it is large enough.
+    fn landing(&self, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
+        let kept = self.0.landing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(kept) = kept.filter(|kept| kept.size() >= bytes) {
+            return Ok(kept);
+        }
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let size = if bytes <= KEPT { bytes.next_power_of_two() } else { bytes };
+        self.create_raw("readback", size, usage, false)
     }
 
     /// Waits for everything submitted, then shows the bytes of a readable buffer to `look`.
@@ -104,6 +121,8 @@ impl Gpu {
             .get_mapped_range(..)
             .map_err(|error| GpuError::validation("readback", error.to_string()))?;
         look(&view);
+        drop(view);
+        staging.unmap();
         Ok(())
     }
 }

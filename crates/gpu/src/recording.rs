@@ -382,6 +382,7 @@ impl Builder<'_> {
             .zip(0..)
             .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
             .collect();
+        self.gpu.0.made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let group = self.gpu.guarded(dispatch.label, 0, |device| {
             device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(dispatch.label),

@@ -153,6 +153,28 @@ fn large_uploads_arrive_whole() {
     });
 }
 
+/// What a loop over a recording costs is what it submits and reads.
+#[test]
+fn replaying_and_reading_make_nothing_new() {
+    alone_on_device(|gpu| {
+        let [small, large] = [16, 8 << 20].map(|bytes| gpu.create_buffer("x", bytes).unwrap());
+        let recording = filled(gpu, &small, 1.5, 4).unwrap();
+        let read = |buffer: &Buffer, range: std::ops::Range<u64>| gpu.read(&[(buffer, range)]).unwrap().remove(0);
+        gpu.submit(&recording).unwrap();
+        assert_eq!(floats(&read(&small, 0..16)), [1.5; 4]);
+        let before = gpu.objects_made();
+        for _ in 0..3 {
+            gpu.submit(&recording).unwrap();
+            assert_eq!(floats(&read(&small, 0..16)), [1.5; 4]);
+            // What lay there before does not show.
+            assert_eq!(floats(&read(&small, 8..12)), [1.5]);
+        }
+        assert_eq!(gpu.objects_made(), before);
+        assert_eq!(read(&large, 0..8 << 20).len(), 8 << 20);
+        assert!(gpu.objects_made() > before, "more than there was room for");
+    });
+}
+
 #[test]
 fn too_large_a_buffer_is_told_with_sizes() {
     on_device(|gpu| {
