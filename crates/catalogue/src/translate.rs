@@ -2,6 +2,8 @@
 //!
 //! The results are not kept: wgpu translates again for the device at hand. That it can is what is proved here.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use naga::{
     Scalar, ShaderStage,
     back::{hlsl, msl, spv},
@@ -23,11 +25,25 @@ pub(crate) fn translate(checked: &Checked) -> Vec<Diagnostic> {
     let has_f16 = checked.resolved.types.iter().any(|(_, ty)| ty.inner.scalar() == Some(Scalar::F16));
     // 16-bit arithmetic came to HLSL with 6.2: a device that has it takes that.
     let model = if has_f16 { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 };
-    [("SPIR-V", to_spirv(checked)), ("MSL", to_msl(checked, (2, 0))), ("HLSL", to_hlsl(checked, model))]
-        .into_iter()
-        .filter_map(|(language, result)| Some((language, result.err()?)))
-        .map(|(language, error)| Diagnostic::new(format!("no translation to {language}: {error}")))
-        .collect()
+    [
+        ("SPIR-V", caught(|| to_spirv(checked))),
+        ("MSL", caught(|| to_msl(checked, (2, 0)))),
+        ("HLSL", caught(|| to_hlsl(checked, model))),
+    ]
+    .into_iter()
+    .filter_map(|(language, result)| Some((language, result.err()?)))
+    .map(|(language, error)| Diagnostic::new(format!("no translation to {language}: {error}")))
+    .collect()
+}
+
+/// What a writer of naga's says. Some valid modules make one panic; that is an error like any other then, since a panic
+/// would name neither shader nor variant.
+fn caught(write: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    panic::catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|payload| {
+        let words = payload.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Err(format!("naga panicked: {}", words.unwrap_or("it does not say why")))
+    })
 }
 
 fn to_spirv(checked: &Checked) -> Result<(), String> {
@@ -83,7 +99,7 @@ fn to_hlsl(checked: &Checked, shader_model: hlsl::ShaderModel) -> Result<(), Str
 mod tests {
     use std::rc::Rc;
 
-    use super::{to_msl, translate};
+    use super::{caught, to_msl, translate};
     use crate::{
         check::{Checked, check},
         diagnostic::SourceFile,
@@ -112,6 +128,18 @@ mod tests {
             }",
         );
         assert_eq!(translate(&checked), []);
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        assert_eq!(caught(|| Ok(())), Ok(()));
+        assert_eq!(caught(|| Err("words".into())), Err("words".to_string()));
+        assert_eq!(caught(|| panic!("words")), Err("naga panicked: words".to_string()));
+        assert_eq!(caught(|| panic!("{} words", 2)), Err("naga panicked: 2 words".to_string()));
+        assert_eq!(
+            caught(|| std::panic::panic_any(7)),
+            Err("naga panicked: it does not say why".to_string())
+        );
     }
 
     #[test]

@@ -88,6 +88,21 @@ fn a_fault_in_a_library_is_told_there() {
 }
 
 #[test]
+fn a_shader_that_makes_naga_panic_is_named() {
+    // naga 30 accepts a pointer to an element as an argument, and its SPIR-V writer panics then.
+    let pointing =
+        PROBE.replace("@compute", "fn bump(x: ptr<function, f32>) { *x += 1.0; }\n\n@compute").replace(
+            "output[index] = SCALE;",
+            "var a = array<f32, 2>(SCALE, 1.0); bump(&a[1]); output[index] = a[1];",
+        );
+    let found = diagnostics(&[("lib/grid.wgsl", GRID), ("probe.wgsl", &pointing)]);
+    let [fault] = found.as_slice() else { panic!("expected one fault, not one a variant: {found:#?}") };
+    assert!(fault.path().ends_with("probe.wgsl"));
+    assert!(fault.message().starts_with("no translation to SPIR-V: naga panicked: "), "{fault}");
+    assert!(fault.to_string().contains("= note: in variant `one`"), "{fault}");
+}
+
+#[test]
 fn enable_directives_go_first() {
     let text = PROBE.replace("//! uses: grid", "//! uses: grid\n//! enables: f16");
     let text = text.replace("SCALE;\n", "f32(f16(SCALE));\n");
