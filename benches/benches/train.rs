@@ -75,13 +75,7 @@ impl Training {
             origins: (0..options.batch as u32).collect(),
         };
         let sgd = SgdOptions { momentum: 0.9, ..SgdOptions::default() };
-        let settings = TrainerOptions {
-            optimizer: Optimizer::Sgd(sgd),
-            clip: None,
-            accumulate: 1,
-            label_smoothing: 0.0,
-            seed: 0,
-        };
+        let settings = TrainerOptions::new(Optimizer::Sgd(sgd));
         let mut trainer = Trainer::new(gpu, &architecture, settings)?;
         trainer.initialize()?;
         Ok(Training { name: name.to_owned(), trainer, batch, steps: options.steps })

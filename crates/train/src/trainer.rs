@@ -98,6 +98,13 @@ enum Work {
     Infer(usize),
 }
 
+/// Tensors for a run of a plan, with the names of the inputs that they are for.
+type Inputs = Vec<(&'static str, Tensor)>;
+
+fn borrowed(inputs: &Inputs) -> Vec<(&'static str, &Tensor)> {
+    inputs.iter().map(|(name, tensor)| (*name, tensor)).collect()
+}
+
 impl Trainer {
     /// A network with zeros for parameters: [`initialize`](Self::initialize) or [`restore`](Self::restore) come next.
     ///
@@ -210,37 +217,25 @@ impl Trainer {
             self.collect()?;
         }
         let examples = batch.shape[0];
-        let place = self.under_way.len() as u32;
-        let rates = self.options.optimizer.rates(self.steps + 1, rate);
-        let rates = Tensor::f32([4], rates.to_vec())?;
-        let place = Tensor::u32([1], vec![place])?;
         let parts = self.options.accumulate.min(examples);
         if parts == 1 {
             let plan = self.plan(Work::Step(examples))?;
-            let random = self.random(0)?;
-            let mut inputs =
-                vec![(graphs::RATES, &rates), (graphs::PLACE, &place), (graphs::RANDOM, &random)];
-            let (images, labels) = self.examples(batch, 0, examples)?;
-            inputs.push((graphs::IMAGES, &images));
-            inputs.extend(labels.as_ref().map(|labels| (objective::LABELS, labels)));
-            self.session.run(plan, &inputs)?;
+            let inputs = self.step_inputs(batch, rate)?;
+            self.session.run(plan, &borrowed(&inputs))?;
         } else {
             let size = examples.div_ceil(parts);
             for (part, first) in (0..examples).step_by(size).enumerate() {
                 let last = (first + size).min(examples);
                 let plan = self.plan(Work::Part(last - first))?;
-                let random = self.random(part as u32)?;
                 // The first part starts the sums anew.
                 let share = (last - first) as f64 / examples as f64;
                 let mix = Tensor::f32([2], vec![if first == 0 { 0.0 } else { 1.0 }, share as f32])?;
-                let mut inputs = vec![(graphs::MIX, &mix), (graphs::RANDOM, &random)];
-                let (images, labels) = self.examples(batch, first, last)?;
-                inputs.push((graphs::IMAGES, &images));
-                inputs.extend(labels.as_ref().map(|labels| (objective::LABELS, labels)));
-                self.session.run(plan, &inputs)?;
+                let mut inputs = vec![(graphs::MIX, mix), (graphs::RANDOM, self.random(part as u32)?)];
+                inputs.extend(self.examples(batch, first, last)?);
+                self.session.run(plan, &borrowed(&inputs))?;
             }
             let plan = self.plan(Work::Apply)?;
-            self.session.run(plan, &[(graphs::RATES, &rates), (graphs::PLACE, &place)])?;
+            self.session.run(plan, &borrowed(&self.update_inputs(rate)?))?;
         }
         self.under_way.push(examples as u32);
         self.steps += 1;
@@ -256,13 +251,8 @@ impl Trainer {
         self.collect()?;
         let examples = batch.shape[0];
         let plan = self.plan(Work::Step(examples))?;
-        let rates = Tensor::f32([4], self.options.optimizer.rates(self.steps + 1, rate).to_vec())?;
-        let (place, random) = (Tensor::u32([1], vec![0])?, self.random(0)?);
-        let mut inputs = vec![(graphs::RATES, &rates), (graphs::PLACE, &place), (graphs::RANDOM, &random)];
-        let (images, labels) = self.examples(batch, 0, examples)?;
-        inputs.push((graphs::IMAGES, &images));
-        inputs.extend(labels.as_ref().map(|labels| (objective::LABELS, labels)));
-        let times = self.session.time(plan, &inputs)?;
+        let inputs = self.step_inputs(batch, rate)?;
+        let times = self.session.time(plan, &borrowed(&inputs))?;
         for time in &times {
             log::debug!("{:9.3} ms  {}  {}", time.duration.as_secs_f64() * 1e3, time.kernel, time.path);
         }
@@ -295,10 +285,8 @@ impl Trainer {
             let batch = batch?;
             let examples = batch.shape[0];
             let plan = self.plan(Work::Evaluate(examples))?;
-            let (images, labels) = self.examples(&batch, 0, examples)?;
-            let mut inputs = vec![(graphs::IMAGES, &images)];
-            inputs.extend(labels.as_ref().map(|labels| (objective::LABELS, labels)));
-            let mut outputs = self.session.run(plan, &inputs)?;
+            let inputs = self.examples(&batch, 0, examples)?;
+            let mut outputs = self.session.run(plan, &borrowed(&inputs))?;
             loss.add(f64::from(outputs[graphs::LOSS].as_f32()?[0]), examples);
             if let Some(predicted) = outputs.take(graphs::PREDICTED) {
                 accuracy.add(predicted.as_u32()?, &batch.labels);
@@ -346,21 +334,34 @@ impl Trainer {
         Ok(Tensor::u32([4], vec![seed as u32, (seed >> 32) as u32, self.steps as u32, part])?)
     }
 
-    /// Some examples of a batch as tensors: images, and labels if the objective reads them.
-    fn examples(
-        &self,
-        batch: &Batch,
-        first: usize,
-        last: usize,
-    ) -> Result<(Tensor, Option<Tensor>), TrainError> {
+    /// What a whole step on a batch reads.
+    fn step_inputs(&self, batch: &Batch, rate: f64) -> Result<Inputs, TrainError> {
+        let mut inputs = self.update_inputs(rate)?;
+        inputs.push((graphs::RANDOM, self.random(0)?));
+        inputs.extend(self.examples(batch, 0, batch.shape[0])?);
+        Ok(inputs)
+    }
+
+    /// What the update of the next step reads.
+    fn update_inputs(&self, rate: f64) -> Result<Inputs, TrainError> {
+        let rates = self.options.optimizer.rates(self.steps + 1, rate);
+        let rates = Tensor::f32([4], rates.to_vec())?;
+        let place = Tensor::u32([1], vec![self.under_way.len() as u32])?;
+        Ok(vec![(graphs::RATES, rates), (graphs::PLACE, place)])
+    }
+
+    /// Some examples of a batch: images, and labels if the objective reads them.
+    fn examples(&self, batch: &Batch, first: usize, last: usize) -> Result<Inputs, TrainError> {
         let [_, channels, height, width] = batch.shape;
         let size = channels * height * width;
         let images = batch.images[first * size..last * size].to_vec();
         let images = Tensor::f32([last - first, channels, height, width], images)?;
-        let labels = objective::reads_labels(self.architecture.objective())
-            .then(|| Tensor::u32([last - first], batch.labels[first..last].to_vec()))
-            .transpose()?;
-        Ok((images, labels))
+        let mut inputs = vec![(graphs::IMAGES, images)];
+        if objective::reads_labels(self.architecture.objective()) {
+            let labels = Tensor::u32([last - first], batch.labels[first..last].to_vec())?;
+            inputs.push((objective::LABELS, labels));
+        }
+        Ok(inputs)
     }
 
     fn graphs(&self) -> Graphs<'_> {

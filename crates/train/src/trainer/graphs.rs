@@ -70,7 +70,8 @@ impl Graphs<'_> {
         let Forward { judged, built } = forward;
         let mix = g.input(MIX, &[2], DType::F32);
         for ((name, _), gradient) in built.parameters.iter().zip(gradients) {
-            let sum = self.sum_of_gradients(&mut g, name);
+            let shape = g.desc(gradient).shape.clone();
+            let sum = sum_of_gradients(&mut g, name, &shape);
             g.update(Accumulate, &[sum], &[gradient, mix])?;
         }
         let total = g.variable(TOTAL, &[1], DType::F32);
@@ -92,8 +93,9 @@ impl Graphs<'_> {
     /// The update from the gradients that parts have added up.
     pub(super) fn applied(&self) -> Result<Graph, TrainError> {
         let mut g = GraphBuilder::new("apply");
-        let names: Vec<String> = self.trainable();
-        let sums: Vec<Value> = names.iter().map(|name| self.sum_of_gradients(&mut g, name)).collect();
+        let (names, shapes): (Vec<String>, Vec<Vec<usize>>) = self.trainable().into_iter().unzip();
+        let sums = names.iter().zip(&shapes).map(|(name, shape)| sum_of_gradients(&mut g, name, shape));
+        let sums: Vec<Value> = sums.collect();
         let (total, right) = (g.variable(TOTAL, &[1], DType::F32), g.variable(RIGHT, &[1], DType::F32));
         let (loss, correct) = (g.reshape(total, &[])?, g.reshape(right, &[])?);
         self.apply(&mut g, &names, &sums, loss, correct)?;
@@ -145,10 +147,10 @@ impl Graphs<'_> {
         own.chain(states).collect()
     }
 
-    /// Names of the parameters, in the network's order.
-    fn trainable(&self) -> Vec<String> {
+    /// Name and shape of each parameter, in the network's order.
+    fn trainable(&self) -> Vec<(String, Vec<usize>)> {
         let tensors = self.architecture.tensors().into_iter();
-        tensors.filter(|spec| spec.trainable).map(|spec| spec.name).collect()
+        tensors.filter(|spec| spec.trainable).map(|spec| (spec.name, spec.shape)).collect()
     }
 
     fn images(&self, g: &mut GraphBuilder, examples: usize) -> Value {
@@ -164,12 +166,6 @@ impl Graphs<'_> {
         let smoothing = self.options.label_smoothing;
         let judged = g.scope("loss", |g| judge(g, objective, smoothing, built.output, images))?;
         Ok(Forward { built, judged })
-    }
-
-    fn sum_of_gradients(&self, g: &mut GraphBuilder, parameter: &str) -> Value {
-        let tensors = self.architecture.tensors();
-        let shape = tensors.iter().find(|spec| spec.name == parameter).map(|spec| spec.shape.clone());
-        g.variable(&format!("gradient.{parameter}"), &shape.unwrap_or_default(), DType::F32)
     }
 
     /// The check, the update of all parameters, and the row of the history. Gives the guard.
@@ -220,6 +216,11 @@ impl Forward {
         let parameters: Vec<Value> = self.built.parameters.iter().map(|(_, value)| *value).collect();
         Ok(g.gradients(self.judged.loss, &parameters)?)
     }
+}
+
+/// The variable in which the gradient of a parameter of some shape adds up, part by part.
+fn sum_of_gradients(g: &mut GraphBuilder, parameter: &str, shape: &[usize]) -> Value {
+    g.variable(&format!("gradient.{parameter}"), shape, DType::F32)
 }
 
 /// Single numbers as a vector.
