@@ -3,7 +3,7 @@
 //! output[t][h][d] = sum_j w[j] * v[j][h][d],  w = softmax_j(scale * sum_d q[t][h][d] * k[j][h][d]),  j in spans[t]
 //!
 //! Attention over packed sequences for any head_dim and any strides; attention_packed says how rows, heads and spans
-//! lie, and is many times faster where its head sizes fit.
+//! lie, what BIAS adds to the scores, and is many times faster where its head sizes fit.
 //!
 //! An invocation makes one token of one head, a workgroup THREADS neighbouring tokens. It adds up in its part of
 //! output, four rows of v at a time: a private array would need a bound on head_dim, and is zeroed element by element,
@@ -15,6 +15,7 @@
 //!   base   THREADS=8
 
 override THREADS: u32 = 8u;
+override BIAS: u32 = 0u;
 // Loops of constant length are unrolled, and so do not count towards the 65,535 iterations that llvmpipe allows an
 // invocation.
 const COLUMNS: u32 = 8u;
@@ -29,6 +30,8 @@ struct Params {
     output_stride: u32,
     kv_tokens: u32,
     scale: f32,
+    first_token: u32,
+    reach: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -36,7 +39,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<f32>;
 @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
-@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> output: array<f32>;
+
+fn bias_at(head: u32, distance: i32) -> f32 {
+    let reach = i32(params.reach);
+    return bias[head * (2u * params.reach + 1u) + u32(clamp(distance, -reach, reach) + reach)];
+}
 
 fn larger(a: f32, b: f32) -> f32 {
     return select(a, b, !(b <= a));
@@ -83,6 +92,13 @@ fn main(
             }
         }
         scores *= params.scale;
+        if (BIAS != 0u) {
+            let distances = vec4<i32>(rows) - i32(params.first_token + token);
+            scores.x += bias_at(head, distances.x);
+            scores.y += bias_at(head, distances.y);
+            scores.z += bias_at(head, distances.z);
+            scores.w += bias_at(head, distances.w);
+        }
         let top = larger(best, larger(larger(scores.x, scores.y), larger(scores.z, scores.w)));
         let kept = exp(best - top);
         let fresh = select(vec4<f32>(), exp(scores - top), inside);

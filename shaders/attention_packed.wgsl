@@ -6,6 +6,8 @@
 //! any length lie behind each other without padding; an empty span gives zeros. Rows are *_stride elements apart and
 //! head h starts at element h * HEAD_DIM of a row, so q, k and v may be slices of one tensor. HEAD_DIM = head_dim; the
 //! strides and the bindings' offsets are divisible by 4 elements. spans end within kv_tokens.
+//! Where BIAS is not 0, bias[h][clamp(j - t, -reach, reach) + reach] is added to a score; token 0 then stands at position
+//! first_token among the rows of k. Otherwise bias is bound but never read.
 //!
 //! An invocation makes QUERIES neighbouring tokens of one head and keeps their queries, their running maximum, weight
 //! and sum in registers (Milakov and Gimelshein's online softmax, in base 2); each row of k and v that it loads serves
@@ -19,7 +21,8 @@
 //! number of queries that share it decides: with HEAD_DIM 32, rates 1 : 1.6 : 2.8 : 3.6 for QUERIES 1, 2, 4, 8, and
 //! 0.2, 0.2, 0.3, 0.6 s to compile. Lanes over heads rather than tokens, 1.3 times as fast: a tile of QUERIES tokens
 //! seldom straddles two sequences, one of 8 * QUERIES often does. The queries are variables and not an array, which
-//! would stay in memory; loops over PARTS are unrolled.
+//! would stay in memory; loops over PARTS are unrolled. Neighbouring tokens see neighbouring biases: each step loads one,
+//! for the first token, and the others take over what the token before them had.
 //!
 //! uses: grid, numeric
 //! variants:
@@ -32,10 +35,12 @@
 //!   gpu_h64    HEAD_DIM=64 QUERIES=1 THREADS=64 NEAR_HEADS=0
 
 override THREADS: u32 = 8u;
+override BIAS: u32 = 0u;
 const HEAD_DIM: u32 = 32u;
 const QUERIES: u32 = 8u;
 const NEAR_HEADS: u32 = 1u;
 const PARTS: u32 = HEAD_DIM / 16u;
+const LOG2_E: f32 = 1.44269504088896341;
 // One head of one row, sixteen elements a matrix.
 alias Row = array<mat4x4<f32>, PARTS>;
 
@@ -49,6 +54,8 @@ struct Params {
     output_stride: u32,
     kv_tokens: u32,
     scale: f32,
+    first_token: u32,
+    reach: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -56,7 +63,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
-@group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> output: array<vec4<f32>>;
 
 struct Query {
     row: Row,
@@ -71,7 +79,7 @@ fn open(token: u32, head: u32) -> Query {
     var query: Query;
     query.best = LOWEST;
     query.span = min(spans[token], vec2<u32>(params.kv_tokens));
-    let factor = params.scale * 1.44269504088896341;
+    let factor = params.scale * LOG2_E;
     let at = (token * params.q_stride + head * HEAD_DIM) / 4u;
     for (var i = 0u; i < PARTS; i++) {
         let p = at + i * 4u;
@@ -86,7 +94,13 @@ fn join(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return select(select(both, a, b.x >= b.y), b, a.x >= a.y);
 }
 
-fn attend(query: ptr<function, Query>, j: u32, key: Row, value: Row) {
+// What the row `distance` after a token adds to its score, for exp2.
+fn bias_at(head: u32, distance: i32) -> f32 {
+    let reach = i32(params.reach);
+    return bias[head * (2u * params.reach + 1u) + u32(clamp(distance, -reach, reach) + reach)] * LOG2_E;
+}
+
+fn attend(query: ptr<function, Query>, j: u32, key: Row, value: Row, extra: f32) {
     if (j >= (*query).span.x && j < (*query).span.y) {
         var products = vec4<f32>();
         for (var i = 0u; i < PARTS; i++) {
@@ -94,7 +108,10 @@ fn attend(query: ptr<function, Query>, j: u32, key: Row, value: Row) {
             let right = key[i];
             products += ((left[0] * right[0] + left[1] * right[1]) + left[2] * right[2]) + left[3] * right[3];
         }
-        let score = (products.x + products.y) + (products.z + products.w);
+        var score = (products.x + products.y) + (products.z + products.w);
+        if (BIAS != 0u) {
+            score += extra;
+        }
         // Of the two factors, for what was summed and for the new row, one is 1: a single exponential is enough. A NaN
         // score fails the comparison and reaches weight and sum through `fresh`.
         let gain = score - (*query).best;
@@ -177,7 +194,23 @@ fn main(
             query7 = query;
         }
     }
+    let position = i32(params.first_token + token);
+    // The biases of queries 0 to 3 and 4 to 7.
+    var near = vec4<f32>();
+    var far = vec4<f32>();
+    if (BIAS != 0u && QUERIES > 1u) {
+        let before = i32(span.x) - 1 - position;
+        near = vec4<f32>(bias_at(head, before), bias_at(head, before - 1), bias_at(head, before - 2), 0.0);
+        if (QUERIES > 4u) {
+            near.w = bias_at(head, before - 3);
+            far = vec4<f32>(bias_at(head, before - 4), bias_at(head, before - 5), bias_at(head, before - 6), 0.0);
+        }
+    }
     for (var j = span.x; j < span.y; j++) {
+        if (BIAS != 0u) {
+            far = vec4<f32>(near.w, far.xyz);
+            near = vec4<f32>(bias_at(head, i32(j) - position), near.xyz);
+        }
         let k_at = (j * params.k_stride + head * HEAD_DIM) / 4u;
         let v_at = (j * params.v_stride + head * HEAD_DIM) / 4u;
         var key: Row;
@@ -188,19 +221,19 @@ fn main(
             key[i] = mat4x4<f32>(k[kp], k[kp + 1u], k[kp + 2u], k[kp + 3u]);
             value[i] = mat4x4<f32>(v[vp], v[vp + 1u], v[vp + 2u], v[vp + 3u]);
         }
-        attend(&query0, j, key, value);
+        attend(&query0, j, key, value, near.x);
         if (QUERIES > 1u) {
-            attend(&query1, j, key, value);
+            attend(&query1, j, key, value, near.y);
         }
         if (QUERIES > 2u) {
-            attend(&query2, j, key, value);
-            attend(&query3, j, key, value);
+            attend(&query2, j, key, value, near.z);
+            attend(&query3, j, key, value, near.w);
         }
         if (QUERIES > 4u) {
-            attend(&query4, j, key, value);
-            attend(&query5, j, key, value);
-            attend(&query6, j, key, value);
-            attend(&query7, j, key, value);
+            attend(&query4, j, key, value, far.x);
+            attend(&query5, j, key, value, far.y);
+            attend(&query6, j, key, value, far.z);
+            attend(&query7, j, key, value, far.w);
         }
     }
     for (var t = token; t < token_end; t++) {

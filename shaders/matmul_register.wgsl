@@ -6,13 +6,14 @@
 //! [batch][panel][k][8], so two vec4 for each (panel, k), zero past the last column; rhs_batch_stride counts vec4
 //! (0: shared) and the bound piece holds `panels` panels, the first of which starts at column col_start. output and
 //! residual are [batch][rows][output_cols]; bias has output_cols elements. flags: 1 bias, 2 residual; a buffer whose
-//! bit is clear is bound but never read.
+//! bit is clear is bound but never read. With HALF the right side is packed by matmul_pack_half: one vec4 of words for each
+//! (panel, k), of eight halves.
 //!
 //! For software adapters. An invocation makes ROWS x 16 outputs in registers, without workgroup memory or barriers; a
 //! workgroup of 8 makes TILE_ROWS x TILE_PANELS panels. Workgroups: batch * ceil(panels / TILE_PANELS) * row_tiles,
 //! row_tiles = ceil(rows / TILE_ROWS), rows fastest: neighbours share their panels. Legal: TILE_PANELS 2 to 16, a
 //! power of two, with ROWS = TILE_ROWS * TILE_PANELS / 16 one of 1, 4, 8, 16. tall suits many rows, flat16 up to 16,
-//! flat up to 8, flat4 up to 4 and flat1 a single one.
+//! flat up to 8, flat4 up to 4 and flat1 a single one; matmul_flat is faster for the last two, where it can be taken.
 //!
 //! What shaped it, on lavapipe: every storage load is a loop over the 8 lanes, uniform address or not, so only the
 //! ratio of loads to multiplications counts. Loops over ROWS are unrolled there, which keeps the sums in registers; an
@@ -23,7 +24,7 @@
 //! History, rows 1024, cols 384, depth 384 on lavapipe: one output an invocation 1; 8 x 8 10; 16 x 8 14; 16 x 16 20.
 //! 16 x 32, 24 x 16, two steps of k an iteration and lhs read as vec4 along k are no faster and slower to compile.
 //!
-//! uses: activation, grid
+//! uses: activation, grid, half
 //! variants:
 //!   tall     TILE_ROWS=32 TILE_PANELS=8
 //!   flat16   TILE_ROWS=16 TILE_PANELS=16
@@ -32,6 +33,7 @@
 //!   flat1    TILE_ROWS=1 TILE_PANELS=16
 
 override ACTIVATION: u32 = 0u;
+override HALF: u32 = 0u;
 const THREADS: u32 = 8u;
 const TILE_ROWS: u32 = 32u;
 const TILE_PANELS: u32 = 8u;
@@ -56,7 +58,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> lhs: array<f32>;
-@group(0) @binding(2) var<storage, read> rhs: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> rhs: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
@@ -68,7 +70,16 @@ fn lhs_row(b: u32, row: u32) -> u32 {
 
 // The sixteen columns of one k: a matrix column for each half of a panel.
 fn rhs_load(first: u32, second: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(rhs[first], rhs[first + 1u], rhs[second], rhs[second + 1u]);
+    if (HALF == 1u) {
+        let a = rhs[first];
+        let b = rhs[second];
+        return mat4x4<f32>(four_halves(a.xy), four_halves(a.zw), four_halves(b.xy), four_halves(b.zw));
+    }
+    return mat4x4<f32>(numbers(first), numbers(first + 1u), numbers(second), numbers(second + 1u));
+}
+
+fn numbers(at: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(rhs[at]);
 }
 
 fn pick(a: mat4x4<f32>, b: mat4x4<f32>, second: bool) -> mat4x4<f32> {
@@ -96,21 +107,22 @@ fn main(
     let panel = tile / params.row_tiles % panel_tiles * TILE_PANELS + thread % PANEL_LANES * 2u;
     let last_panel = u32(i32(params.panels) - 1);
     let rhs_batch = b * params.rhs_batch_stride;
-    var first = rhs_batch + min(panel, last_panel) * params.depth * 2u;
-    var second = rhs_batch + min(panel + 1u, last_panel) * params.depth * 2u;
-    let end = first + params.depth * 2u;
+    let step = select(2u, 1u, HALF == 1u); // vec4 of one k of a panel
+    var first = rhs_batch + min(panel, last_panel) * params.depth * step;
+    var second = rhs_batch + min(panel + 1u, last_panel) * params.depth * step;
+    let end = first + params.depth * step;
     var left: array<u32, ROWS>;
     var sum: array<mat4x4<f32>, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         left[r] = lhs_row(b, row_first + r);
     }
     var at = 0u;
-    for (; first < end; first += 2u) {
+    for (; first < end; first += step) {
         let right = rhs_load(first, second);
         for (var r = 0u; r < ROWS; r++) {
             sum[r] += right * lhs[left[r] + at];
         }
-        second += 2u;
+        second += step;
         at += params.lhs_k_stride;
     }
 

@@ -5,7 +5,8 @@
 //! Both sides are read through strides (in elements), so either may be transposed or shared by the batch (stride
 //! 0). The bound piece of rhs holds columns [col_start, col_start + piece_cols) and starts at its first one.
 //! output and residual are [batch][rows][output_cols]; bias has output_cols elements. flags: 1 bias, 2 residual;
-//! a buffer whose bit is clear is bound but never read.
+//! a buffer whose bit is clear is bound but never read. With HALF the right side is of halves, two in a word along k, with
+//! rhs_k_stride 1 and an even rhs_col_stride, and its strides count halves.
 //!
 //! For GPUs. A workgroup makes TILE x TILE outputs from slices of DEPTH k values that all its invocations load
 //! together; an invocation makes 4 x 4 of them. Workgroups: batch * ceil(rows / TILE) * ceil(piece_cols / TILE),
@@ -20,6 +21,7 @@
 
 override THREADS: u32 = 256u;
 override ACTIVATION: u32 = 0u;
+override HALF: u32 = 0u;
 const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
 // One more than a tile's side: the columns that a transposing store writes fall into different banks.
@@ -44,7 +46,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> lhs: array<f32>;
-@group(0) @binding(2) var<storage, read> rhs: array<f32>;
+@group(0) @binding(2) var<storage, read> rhs: array<u32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
@@ -52,6 +54,14 @@ struct Params {
 // [k][row] and [k][col]
 var<workgroup> tile_lhs: array<f32, PITCH * DEPTH>;
 var<workgroup> tile_rhs: array<f32, PITCH * DEPTH>;
+
+fn rhs_load(at: u32) -> f32 {
+    if (HALF == 1u) {
+        let pair = unpack2x16float(rhs[at / 2u]);
+        return select(pair.x, pair.y, at % 2u == 1u);
+    }
+    return bitcast<f32>(rhs[at]);
+}
 
 fn put(b: u32, row: u32, piece_col: u32, sum: vec4<f32>) {
     for (var c = 0u; c < 4u; c++) {
@@ -123,7 +133,7 @@ fn main(
             var value = 0.0;
             if (first + k < params.depth && col_first + c < params.piece_cols) {
                 let at = (first + k) * params.rhs_k_stride + (col_first + c) * params.rhs_col_stride;
-                value = rhs[b * params.rhs_batch_stride + at];
+                value = rhs_load(b * params.rhs_batch_stride + at);
             }
             tile_rhs[k * PITCH + c] = value;
         }

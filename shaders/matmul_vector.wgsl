@@ -14,21 +14,27 @@
 //! right side [col][k], or on neighbouring columns, for [k][col].
 //! The wide variants read both sides as vec4 along k. They need lhs_k_stride = rhs_k_stride = 1, and depth, all other
 //! strides and the offsets of both bindings divisible by 4 elements.
-//! Where rhs can be packed, a software adapter is better served by matmul_register's flat1 and flat4.
+//! The half variants read a right side of halves, two in a word along k, whose strides count halves: rhs_k_stride is 1, and
+//! depth is even, or divisible by 8 for the wide ones.
+//! Where rhs can be packed, a software adapter is better served by matmul_flat.
 //! Legal: SHARE divides THREADS; COLUMNS = TILE_COLS * SHARE / THREADS is 1 or 4; ROWS is 1 or 4.
 //!
-//! uses: activation, grid
+//! uses: activation, grid, half
 //! variants:
-//!   cpu_1        ROWS=1 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=1 ELEMENT=f32
-//!   cpu_4        ROWS=4 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=1 ELEMENT=f32
-//!   cpu_wide_1   ROWS=1 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=4 ELEMENT=vec4<f32>
-//!   cpu_wide_4   ROWS=4 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 WIDE=4 ELEMENT=vec4<f32>
-//!   gpu_1        ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=1 ELEMENT=f32
-//!   gpu_4        ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=1 ELEMENT=f32
-//!   gpu_wide_1   ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=4 ELEMENT=vec4<f32>
-//!   gpu_wide_4   ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 WIDE=4 ELEMENT=vec4<f32>
-//!   gpu_cols_1   ROWS=1 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 WIDE=1 ELEMENT=f32
-//!   gpu_cols_4   ROWS=4 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 WIDE=1 ELEMENT=f32
+//!   cpu_1             ROWS=1 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 HALF=0 WIDE=1 Left=f32 Right=u32
+//!   cpu_4             ROWS=4 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 HALF=0 WIDE=1 Left=f32 Right=u32
+//!   cpu_wide_1        ROWS=1 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 HALF=0 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   cpu_wide_4        ROWS=4 TILE_COLS=32 SHARE=1 THREADS=8 NEAR_K=0 HALF=0 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   gpu_1             ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=0 WIDE=1 Left=f32 Right=u32
+//!   gpu_4             ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=0 WIDE=1 Left=f32 Right=u32
+//!   gpu_wide_1        ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=0 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   gpu_wide_4        ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=0 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   gpu_half_1        ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=1 Left=f32 Right=u32
+//!   gpu_half_4        ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=1 Left=f32 Right=u32
+//!   gpu_half_wide_1   ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   gpu_half_wide_4   ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   gpu_cols_1        ROWS=1 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 HALF=0 WIDE=1 Left=f32 Right=u32
+//!   gpu_cols_4        ROWS=4 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 HALF=0 WIDE=1 Left=f32 Right=u32
 
 override ACTIVATION: u32 = 0u;
 const ROWS: u32 = 1u;
@@ -36,11 +42,16 @@ const TILE_COLS: u32 = 32u;
 const SHARE: u32 = 1u;
 const THREADS: u32 = 8u;
 const NEAR_K: u32 = 0u;
-// Values of k a step, as many as ELEMENT holds.
+const HALF: u32 = 0u;
+// Elements of a Left, words of a Right.
 const WIDE: u32 = 1u;
-alias ELEMENT = f32;
+alias Left = f32;
+alias Right = u32;
 const LANES: u32 = THREADS / SHARE;
 const COLUMNS: u32 = TILE_COLS / LANES;
+// Values of k a step: as many as a Right holds, which meet LEFTS of Left.
+const LEFTS: u32 = 1u + HALF;
+const STEP: u32 = WIDE * LEFTS;
 
 struct Params {
     rows: u32,
@@ -60,8 +71,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> lhs: array<ELEMENT>;
-@group(0) @binding(2) var<storage, read> rhs: array<ELEMENT>;
+@group(0) @binding(1) var<storage, read> lhs: array<Left>;
+@group(0) @binding(2) var<storage, read> rhs: array<Right>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
@@ -78,11 +89,37 @@ fn rhs_col(b: u32, piece_col: u32) -> u32 {
     return b * params.rhs_batch_stride + min(piece_col, u32(i32(params.piece_cols) - 1)) * params.rhs_col_stride;
 }
 
-fn products(l: vec4<f32>, c0: vec4<f32>, c1: vec4<f32>, c2: vec4<f32>, c3: vec4<f32>) -> vec4<f32> {
-    if (WIDE == 1u) {
-        return l * vec4<f32>(c0.x, c1.x, c2.x, c3.x);
+// What a step of k has of a row: two vectors along k for halves, else the first of them, and of either the first element
+// alone where a load gives no more.
+struct Step {
+    first: vec4<f32>,
+    second: vec4<f32>,
+}
+
+fn left(at: u32) -> Step {
+    if (HALF == 1u) {
+        return Step(vec4<f32>(lhs[at]), vec4<f32>(lhs[at + params.lhs_k_stride]));
     }
-    return vec4<f32>(dot(l, c0), dot(l, c1), dot(l, c2), dot(l, c3));
+    return Step(vec4<f32>(lhs[at]), vec4<f32>());
+}
+
+// The products of a step and a column, added up.
+fn product(l: Step, column: vec4<u32>) -> f32 {
+    if (HALF == 1u && WIDE == 1u) {
+        return dot(vec2<f32>(l.first.x, l.second.x), unpack2x16float(column.x));
+    }
+    if (HALF == 1u) {
+        return dot(l.first, four_halves(column.xy)) + dot(l.second, four_halves(column.zw));
+    }
+    let numbers = bitcast<vec4<f32>>(column);
+    if (WIDE == 1u) {
+        return l.first.x * numbers.x;
+    }
+    return dot(l.first, numbers);
+}
+
+fn products(l: Step, c0: vec4<u32>, c1: vec4<u32>, c2: vec4<u32>, c3: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(product(l, c0), product(l, c1), product(l, c2), product(l, c3));
 }
 
 fn put(b: u32, row: u32, piece_col: u32, sum: f32) {
@@ -122,32 +159,32 @@ fn main(
     let row1 = lhs_row(b, 1u) / WIDE;
     let row2 = lhs_row(b, 2u) / WIDE;
     let row3 = lhs_row(b, 3u) / WIDE;
-    let col0 = rhs_col(b, col) / WIDE;
-    let col1 = rhs_col(b, col + LANES) / WIDE;
-    let col2 = rhs_col(b, col + LANES * 2u) / WIDE;
-    let col3 = rhs_col(b, col + LANES * 3u) / WIDE;
-    let steps = select(0u, params.depth / WIDE, col < params.piece_cols);
+    let col0 = rhs_col(b, col) / STEP;
+    let col1 = rhs_col(b, col + LANES) / STEP;
+    let col2 = rhs_col(b, col + LANES * 2u) / STEP;
+    let col3 = rhs_col(b, col + LANES * 3u) / STEP;
+    let steps = select(0u, params.depth / STEP, col < params.piece_cols);
     var sum0 = vec4<f32>();
     var sum1 = vec4<f32>();
     var sum2 = vec4<f32>();
     var sum3 = vec4<f32>();
     for (var k = part; k < steps; k += SHARE) {
         let right = k * params.rhs_k_stride;
-        let c0 = vec4<f32>(rhs[col0 + right]);
-        var c1 = vec4<f32>();
-        var c2 = vec4<f32>();
-        var c3 = vec4<f32>();
+        let c0 = vec4<u32>(rhs[col0 + right]);
+        var c1 = vec4<u32>();
+        var c2 = vec4<u32>();
+        var c3 = vec4<u32>();
         if (COLUMNS == 4u) {
-            c1 = vec4<f32>(rhs[col1 + right]);
-            c2 = vec4<f32>(rhs[col2 + right]);
-            c3 = vec4<f32>(rhs[col3 + right]);
+            c1 = vec4<u32>(rhs[col1 + right]);
+            c2 = vec4<u32>(rhs[col2 + right]);
+            c3 = vec4<u32>(rhs[col3 + right]);
         }
-        let left = k * params.lhs_k_stride;
-        sum0 += products(vec4<f32>(lhs[row0 + left]), c0, c1, c2, c3);
+        let at = k * LEFTS * params.lhs_k_stride;
+        sum0 += products(left(row0 + at), c0, c1, c2, c3);
         if (ROWS == 4u) {
-            sum1 += products(vec4<f32>(lhs[row1 + left]), c0, c1, c2, c3);
-            sum2 += products(vec4<f32>(lhs[row2 + left]), c0, c1, c2, c3);
-            sum3 += products(vec4<f32>(lhs[row3 + left]), c0, c1, c2, c3);
+            sum1 += products(left(row1 + at), c0, c1, c2, c3);
+            sum2 += products(left(row2 + at), c0, c1, c2, c3);
+            sum3 += products(left(row3 + at), c0, c1, c2, c3);
         }
     }
     if (SHARE > 1u) {

@@ -56,6 +56,9 @@ pub const ATTENTION_GRAD: Tolerance = epsilons(2.0);
 /// Half the error of a sum of squares, a root and a division.
 pub const L2_NORMALIZE: Tolerance = epsilons(4.0);
 
+/// The same, times a weight.
+pub const RMS_NORM: Tolerance = epsilons(4.5);
+
 const fn epsilons(epsilons: f64) -> Tolerance {
     Tolerance { epsilons, absolute: 0.0 }
 }
@@ -109,6 +112,18 @@ pub fn unary(function: Unary, x: f64) -> f64 {
         // A quotient and two products, or a difference.
         Unary::SmoothL1 { .. } => ulps(3.5),
     }
+}
+
+/// The bounds of a gated linear unit: the error of the function, times the other half, and a rounding.
+pub fn gated(function: Unary, x: &Array) -> Vec<f64> {
+    let width = x.shape.last().map_or(1, |last| last / 2);
+    let bound = |gate: f64, value: f64| {
+        let product = function.apply(gate) * value;
+        unary(function, gate) * value.abs()
+            + ROUNDED.epsilons * EPSILON * product.abs()
+            + f64::from(f32::MIN_POSITIVE)
+    };
+    x.data.chunks(2 * width).flat_map(|row| (0..width).map(move |d| bound(row[d], row[width + d]))).collect()
 }
 
 /// The bound of a function's derivative at `x`, where the kernel reads the function's result, if it does, rounded to

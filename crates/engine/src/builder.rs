@@ -15,8 +15,8 @@ use std::fmt::Display;
 use crate::error::{EngineError, Mismatch, Result};
 use crate::graph::{Graph, Origin, Update, Value};
 use crate::ops::{
-    Attention, Binary, Concat, Embedding, Expand, IndexAdd, IndexRows, IndexSelect, Matmul, Op, Permute,
-    Reduce, Reduction, Reshape, RhsLayout, SegmentMean, Slice, Unary,
+    Attention, Binary, CachedAttention, Concat, Embedding, Expand, IndexAdd, IndexRows, IndexSelect, Matmul,
+    Op, PackHalf, Permute, Reduce, Reduction, Reshape, RhsLayout, SegmentMean, Slice, Unary, UnpackHalf,
 };
 use crate::tensor::{DType, TensorDesc};
 use crate::updates::{Assign, Rule};
@@ -96,15 +96,22 @@ impl GraphBuilder {
     /// # Errors
     /// [`EngineError::Elements`] where their number is not the product of the shape.
     pub fn literal(&mut self, shape: &[usize], data: &[f32]) -> Result<Value> {
-        let desc = TensorDesc::f32(shape);
-        if desc.elements() != data.len() {
-            return Err(EngineError::Elements {
-                expected: desc.elements(),
-                shape: desc.shape,
-                got: data.len(),
-            });
+        self.literal_bits(TensorDesc::f32(shape), data.iter().map(|number| number.to_bits()).collect())
+    }
+
+    /// Integers that belong to the graph itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Elements`] where their number is not the product of the shape.
+    pub fn literal_u32(&mut self, shape: &[usize], data: &[u32]) -> Result<Value> {
+        self.literal_bits(TensorDesc::new(shape, DType::U32), data.to_vec())
+    }
+
+    fn literal_bits(&mut self, desc: TensorDesc, bits: Vec<u32>) -> Result<Value> {
+        if desc.elements() != bits.len() {
+            let expected = desc.elements();
+            return Err(EngineError::Elements { shape: desc.shape, expected, got: bits.len() });
         }
-        let bits = data.iter().map(|number| number.to_bits()).collect();
         Ok(self.graph.add_value(desc, Origin::Literal(bits)))
     }
 
@@ -213,13 +220,28 @@ impl GraphBuilder {
         self.apply(Matmul { transpose_lhs: true, ..Matmul::new() }, &[a, b])
     }
 
-    /// `x weight^T + bias` with a weight of `[out][in]`: `torch.nn.functional.linear`.
+    /// `x weight^T + bias` with a weight of `[out][in]`: `torch.nn.functional.linear`. The weight may also be one of
+    /// [`pack_half`](Self::pack_half), u32 `[out][in / 2]`; the sums are of f32 all the same.
     pub fn linear(&mut self, x: Value, weight: Value, bias: Option<Value>) -> Result<Value> {
-        let product = self.matmul_nt(x, weight)?;
+        let rhs = match self.desc(weight).dtype {
+            DType::F32 => RhsLayout::Transposed,
+            DType::U32 => RhsLayout::TransposedHalves,
+        };
+        let product = self.apply(Matmul::with_rhs(rhs), &[x, weight])?;
         match bias {
             Some(bias) => self.add(product, bias),
             None => Ok(product),
         }
+    }
+
+    /// f32 `[..][n]` rounded to half precision, as u32 `[..][n / 2]` ([`PackHalf`]).
+    pub fn pack_half(&mut self, x: Value) -> Result<Value> {
+        self.apply(PackHalf, &[x])
+    }
+
+    /// u32 `[..][n]` of two halves each as f32 `[..][2 n]` ([`UnpackHalf`]).
+    pub fn unpack_half(&mut self, x: Value) -> Result<Value> {
+        self.apply(UnpackHalf, &[x])
     }
 
     /// `a + b`, broadcast ([`Binary::Add`]).
@@ -318,6 +340,29 @@ impl GraphBuilder {
         options: Attention,
     ) -> Result<Value> {
         self.apply(options, &[q, k, v, spans])
+    }
+
+    /// Attention over packed sequences with a bias by distance ([`Attention`], whose `relative_bias` it sets).
+    pub fn relative_attention(
+        &mut self,
+        [q, k, v]: [Value; 3],
+        spans: Value,
+        bias: Value,
+        options: Attention,
+    ) -> Result<Value> {
+        self.apply(Attention { relative_bias: true, ..options }, &[q, k, v, spans, bias])
+    }
+
+    /// Attention of new tokens to those behind them, whose keys and values were kept ([`CachedAttention`]).
+    pub fn cached_attention(
+        &mut self,
+        qkv: Value,
+        cache: Value,
+        past: Value,
+        bias: Value,
+        options: CachedAttention,
+    ) -> Result<Value> {
+        self.apply(options, &[qkv, cache, past, bias])
     }
 
     /// Means of consecutive rows ([`SegmentMean`]).

@@ -305,6 +305,9 @@ impl fmt::Display for Graph {
                     let numbers: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
                     writeln!(f, "  %{index} = literal {numbers:?} {}", info.desc)?;
                 }
+                Origin::Literal(bits) if bits.len() <= 4 => {
+                    writeln!(f, "  %{index} = literal {bits:?} {}", info.desc)?;
+                }
                 Origin::Literal(_) => writeln!(f, "  %{index} = literal {}", info.desc)?,
                 Origin::Node => {}
             }

@@ -35,11 +35,11 @@ pub use builder::{BatchNormTraining, CrossEntropyOptions, GraphBuilder, LossRedu
 pub use compile::compile;
 pub use error::{EngineError, Mismatch, Result};
 pub use graph::{Graph, Node, Origin, Update, Value, ValueInfo};
-pub use ops::{Activation, Attention, Op, Scalar};
+pub use ops::{Activation, Attention, CachedAttention, Op, Scalar};
 pub use optimizer::{AdamOptions, Optimizer, RmsPropOptions, SgdOptions};
 pub use plan::Plan;
 pub use session::{Outputs, PlanId, Session, StepTime};
 pub use tensor::{DType, MAX_RANK, Tensor, TensorDesc};
-pub use updates::{Assign, Rule};
+pub use updates::{Assign, PutRows, Rule};
 pub use weights::{NoWeights, WeightError, WeightSource};
 pub use window::{Axis, Padding};

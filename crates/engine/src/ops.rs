@@ -12,6 +12,7 @@ mod avg_pool2d_grad;
 mod batch_norm;
 mod batch_norm_grad;
 mod binary;
+mod cached_attention;
 mod channel_join;
 mod channel_sum;
 mod concat;
@@ -24,6 +25,7 @@ mod cross_entropy_grad;
 mod dropout;
 mod embedding;
 mod expand;
+mod gated;
 mod group_norm;
 mod guard;
 mod index_add;
@@ -36,6 +38,8 @@ mod local_response_norm_grad;
 mod matmul;
 mod max_pool2d_grad;
 mod one_hot;
+mod pack_half;
+mod pack_half_panels;
 mod pack_panels;
 mod pad;
 mod pad_grad;
@@ -45,6 +49,7 @@ mod pool2d;
 mod prelu;
 mod reduce;
 mod reshape;
+mod rms_norm;
 mod segment_mean;
 mod segment_mean_grad;
 mod slice;
@@ -52,6 +57,7 @@ mod softmax;
 mod sum_of_squares;
 mod unary;
 mod unary_grad;
+mod unpack_half;
 mod upsample2d;
 mod upsample2d_grad;
 
@@ -74,6 +80,7 @@ pub use avg_pool2d_grad::AvgPool2dGrad;
 pub use batch_norm::{BatchNorm, Statistics};
 pub use batch_norm_grad::BatchNormGrad;
 pub use binary::Binary;
+pub use cached_attention::CachedAttention;
 pub use channel_join::{ChannelJoin, ChannelResult};
 pub use channel_sum::{ChannelSum, ChannelTerms};
 pub use concat::Concat;
@@ -88,6 +95,7 @@ pub use cross_entropy_grad::CrossEntropyGrad;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use expand::Expand;
+pub use gated::Gated;
 pub use group_norm::GroupNorm;
 pub use guard::Guard;
 pub use index_add::IndexAdd;
@@ -101,6 +109,8 @@ pub(crate) use matmul::Geometry as MatmulGeometry;
 pub use matmul::{Matmul, RhsLayout};
 pub use max_pool2d_grad::MaxPool2dGrad;
 pub use one_hot::OneHot;
+pub use pack_half::PackHalf;
+pub use pack_half_panels::PackHalfPanels;
 pub use pack_panels::{PANEL, PackPanels};
 pub use pad::{Pad, PadMode};
 pub use pad_grad::PadGrad;
@@ -110,6 +120,7 @@ pub use pool2d::{AveragePadding, Pool2d, PoolOptions, Pooling};
 pub use prelu::Prelu;
 pub use reduce::{Reduce, Reduction};
 pub use reshape::Reshape;
+pub use rms_norm::RmsNorm;
 pub use segment_mean::SegmentMean;
 pub use segment_mean_grad::SegmentMeanGrad;
 pub use slice::Slice;
@@ -117,6 +128,7 @@ pub use softmax::Softmax;
 pub use sum_of_squares::SumOfSquares;
 pub use unary::{Activation, Unary};
 pub use unary_grad::{GradientReads, UnaryGrad};
+pub use unpack_half::UnpackHalf;
 pub use upsample2d::{Upsample2d, Upsampling};
 pub use upsample2d_grad::Upsample2dGrad;
 
@@ -146,6 +158,10 @@ impl fmt::Debug for Scalar {
 pub(crate) trait OpRules: fmt::Debug {
     /// The op's name in errors, plans and timings.
     const NAME: &'static str;
+    /// That name; another where the op stands for several of PyTorch's.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
     /// Description of the output. The inputs are of a legal rank and size, without an empty dimension.
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch>;
     /// Emits the dispatches that compute the output.
@@ -153,7 +169,7 @@ pub(crate) trait OpRules: fmt::Debug {
     /// Adds nodes that compute the gradients of the inputs from that of the output, and gives them in the inputs' order;
     /// `None` for those that nobody [wants](Backward::wants).
     fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
-        Err(backward.refuse(format!("an op that has a gradient, which {} has not", Self::NAME)))
+        Err(backward.refuse(format!("an op that has a gradient, which {} has not", self.name())))
     }
 }
 
@@ -170,7 +186,7 @@ macro_rules! ops {
             /// The op's name, such as `layer_norm`.
             pub fn name(&self) -> &'static str {
                 match self {
-                    $(Op::$name(_) => <$name as OpRules>::NAME,)*
+                    $(Op::$name(op) => OpRules::name(op),)*
                 }
             }
 
@@ -218,10 +234,10 @@ macro_rules! ops {
 }
 
 ops! {
-    AdaptivePool2d AdaptivePool2dGrad Attention AttentionGrad AttentionGradSums AvgPool2dGrad BatchNorm BatchNormGrad Binary ChannelJoin ChannelSum Concat Conv2d
-    Conv2dWeightGrad ConvTranspose2d ConvWeightFlip CrossEntropy CrossEntropyGrad Dropout Embedding Expand GroupNorm Guard IndexAdd IndexRows IndexSelect L2Normalize
-    LayerNorm LocalResponseNorm LocalResponseNormGrad Matmul MaxPool2dGrad OneHot PackPanels Pad PadGrad Permute Pick Pool2d Prelu Reduce Reshape
-    SegmentMean SegmentMeanGrad Slice Softmax SumOfSquares Unary UnaryGrad Upsample2d Upsample2dGrad
+    AdaptivePool2d AdaptivePool2dGrad Attention AttentionGrad AttentionGradSums AvgPool2dGrad BatchNorm BatchNormGrad Binary CachedAttention ChannelJoin ChannelSum Concat Conv2d
+    Conv2dWeightGrad ConvTranspose2d ConvWeightFlip CrossEntropy CrossEntropyGrad Dropout Embedding Expand Gated GroupNorm Guard IndexAdd IndexRows IndexSelect L2Normalize
+    LayerNorm LocalResponseNorm LocalResponseNormGrad Matmul MaxPool2dGrad OneHot PackHalf PackHalfPanels PackPanels Pad PadGrad Permute Pick Pool2d Prelu Reduce Reshape RmsNorm
+    SegmentMean SegmentMeanGrad Slice Softmax SumOfSquares Unary UnaryGrad UnpackHalf Upsample2d Upsample2dGrad
 }
 
 /// Checks shared by the ops' `infer`.

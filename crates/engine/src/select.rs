@@ -6,8 +6,8 @@ mod conv_transpose2d;
 
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::{
-    attention_grad_packed, attention_grad_sums_packed, attention_packed, matmul_register, matmul_shared,
-    matmul_vector, pool2d_row,
+    attention_grad_packed, attention_grad_sums_packed, attention_packed, attention_row, cached_attention_row,
+    matmul_flat, matmul_register, matmul_shared, matmul_vector, pool2d_row,
 };
 
 use crate::ops::{Matmul, MatmulGeometry, RhsLayout};
@@ -61,6 +61,7 @@ pub(crate) fn plane_form(profile: &DeviceProfile, inner: u32) -> PlaneForm {
 /// A kernel of the matmul family in one of its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MatmulKernel {
+    Flat(matmul_flat::Variant),
     Register(matmul_register::Variant),
     Shared(matmul_shared::Variant),
     Vector(matmul_vector::Variant),
@@ -72,21 +73,40 @@ const FEW_ROWS: usize = 4;
 
 /// Whether the right side of a product should be packed in panels for the register kernel, which only software adapters
 /// run. Packing is a pass over the right side: at load for a `constant`, where it always pays, else in every run, where
-/// it pays from a handful of rows and columns on.
-pub(crate) fn wants_panels(profile: &DeviceProfile, geometry: &MatmulGeometry, constant: bool) -> bool {
+/// it pays from a handful of rows and columns on. Halves are always packed: the kernels that read them where they lie are
+/// made for GPUs.
+pub(crate) fn wants_panels(
+    profile: &DeviceProfile,
+    op: &Matmul,
+    geometry: &MatmulGeometry,
+    constant: bool,
+) -> bool {
     let worthwhile = geometry.rows_per_rhs() > FEW_ROWS && geometry.cols >= 4;
-    profile.kind.is_software() && (constant || worthwhile)
+    profile.kind.is_software() && (constant || worthwhile || op.rhs.is_halves())
 }
 
 /// The kernel for a product whose right side lies as `op` says.
 pub(crate) fn matmul(profile: &DeviceProfile, op: &Matmul, geometry: &MatmulGeometry) -> MatmulKernel {
     let rows = geometry.rows_per_rhs();
     match (op.rhs, profile.kind.is_software()) {
-        (RhsLayout::Panels { .. }, _) => MatmulKernel::Register(register(rows)),
+        (RhsLayout::Panels { .. } | RhsLayout::HalfPanels { .. }, _) => match flat(op, geometry) {
+            Some(variant) => MatmulKernel::Flat(variant),
+            None => MatmulKernel::Register(register(rows)),
+        },
         (_, software) if rows <= FEW_ROWS => MatmulKernel::Vector(vector(software, op, geometry)),
-        (_, true) => MatmulKernel::Naive,
-        (_, false) if rows < 64 || geometry.cols < 64 => MatmulKernel::Shared(matmul_shared::Variant::T32),
-        (_, false) => MatmulKernel::Shared(matmul_shared::Variant::T64),
+        (rhs, true) if !rhs.is_halves() => MatmulKernel::Naive,
+        _ if rows < 64 || geometry.cols < 64 => MatmulKernel::Shared(matmul_shared::Variant::T32),
+        _ => MatmulKernel::Shared(matmul_shared::Variant::T64),
+    }
+}
+
+/// The kernel for few rows against panels, where the left side can be read in vectors of four along k.
+fn flat(op: &Matmul, geometry: &MatmulGeometry) -> Option<matmul_flat::Variant> {
+    let in_fours = !op.transpose_lhs && geometry.depth.is_multiple_of(4);
+    match geometry.rows_per_rhs() {
+        1 if in_fours => Some(matmul_flat::Variant::One),
+        2..=FEW_ROWS if in_fours => Some(matmul_flat::Variant::Four),
+        _ => None,
     }
 }
 
@@ -106,6 +126,15 @@ fn register(rows: usize) -> matmul_register::Variant {
 fn vector(software: bool, op: &Matmul, geometry: &MatmulGeometry) -> matmul_vector::Variant {
     use matmul_vector::Variant;
     let one = geometry.rows_per_rhs() == 1;
+    if op.rhs.is_halves() {
+        // Vectors of eight halves.
+        return match (!op.transpose_lhs && geometry.depth.is_multiple_of(8), one) {
+            (true, true) => Variant::GpuHalfWide1,
+            (true, false) => Variant::GpuHalfWide4,
+            (false, true) => Variant::GpuHalf1,
+            (false, false) => Variant::GpuHalf4,
+        };
+    }
     let along_k = op.rhs == RhsLayout::Transposed;
     // Vectors of four along k, where both sides lie that way.
     let wide = along_k && !op.transpose_lhs && geometry.depth.is_multiple_of(4);
@@ -171,4 +200,104 @@ by_head_dim! {
     attention_grad => attention_grad_packed,
     /// What those need of each row.
     attention_grad_sums => attention_grad_sums_packed,
+}
+
+/// The kernel of an attention of few tokens, as in decoding: a workgroup of it shares the rows that a token sees.
+pub(crate) fn attention_row(
+    profile: &DeviceProfile,
+    tokens: u32,
+    kv_tokens: u32,
+    heads: u32,
+    head_dim: u32,
+) -> Option<attention_row::Variant> {
+    use attention_row::Variant;
+    if !profile.kind.is_software() {
+        // Any more would fill a GPU with an invocation each.
+        const FEW: u32 = 32;
+        return match head_dim {
+            _ if tokens > FEW => None,
+            16 => Some(Variant::GpuH161),
+            32 => Some(Variant::GpuH321),
+            64 => Some(Variant::GpuH641),
+            128 => Some(Variant::GpuH1281),
+            _ => None,
+        };
+    }
+    let variants: &[Variant] = match head_dim {
+        16 => &[Variant::CpuH161],
+        32 => &[Variant::CpuH321],
+        64 => &[Variant::CpuH641, Variant::CpuH644],
+        128 => &[Variant::CpuH1281],
+        _ => return None,
+    };
+    // The work of one core, of two, in rows that an invocation loads; each takes longer for each query that it serves.
+    let cost = |invocations: u32, rows: u32, queries: u32, own: u32| {
+        let rows = u64::from(rows) * u64::from(5 + queries) / 6;
+        u64::from(invocations.div_ceil(2 * 8)) * (rows + u64::from(own))
+    };
+    // To open a query and to join what was found about it takes as long as two rows.
+    let row = |variant: &Variant| {
+        let queries = variant.queries();
+        cost(8 * heads * tokens.div_ceil(queries), kv_tokens.div_ceil(8), queries, 2 * queries)
+    };
+    let packed = attention(profile, head_dim).map(|variant| {
+        let queries = variant.queries();
+        cost(heads * tokens.div_ceil(queries), kv_tokens, queries, queries)
+    });
+    let best = variants.iter().copied().min_by_key(row)?;
+    packed.is_none_or(|packed| row(&best) < packed).then_some(best)
+}
+
+/// The kernel of a step of decoding, for the head widths that there are.
+pub(crate) fn cached_attention(
+    profile: &DeviceProfile,
+    head_dim: u32,
+) -> Option<cached_attention_row::Variant> {
+    use cached_attention_row::Variant;
+    match (profile.kind.is_software(), head_dim) {
+        (true, 16) => Some(Variant::CpuH16),
+        (true, 32) => Some(Variant::CpuH32),
+        (true, 64) => Some(Variant::CpuH64),
+        (true, 128) => Some(Variant::CpuH128),
+        (false, 16) => Some(Variant::GpuH16),
+        (false, 32) => Some(Variant::GpuH32),
+        (false, 64) => Some(Variant::GpuH64),
+        (false, 128) => Some(Variant::GpuH128),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_gpu::{DeviceKind, Limits};
+
+    use super::*;
+
+    #[test]
+    fn tokens_that_share_their_keys_are_few() {
+        use attention_row::Variant;
+        let profile = |kind| DeviceProfile {
+            name: "made up".to_owned(),
+            driver: "none".to_owned(),
+            backend: "noop".to_owned(),
+            kind,
+            subgroup: (32, 32),
+            f16: false,
+            timestamps: false,
+            limits: Limits::BASELINE,
+        };
+        let (cpu, gpu) = (profile(DeviceKind::Cpu), profile(DeviceKind::Discrete));
+        // A step of flan-t5-small, alone, with beams and in a batch; its encoder; MiniLM on a few words.
+        for (tokens, kv_tokens, heads, head_dim, on_cpu, on_gpu) in [
+            (1, 512, 6, 64, Some(Variant::CpuH641), Some(Variant::GpuH641)),
+            (4, 512, 6, 64, Some(Variant::CpuH644), Some(Variant::GpuH641)),
+            (16, 2048, 6, 64, Some(Variant::CpuH644), Some(Variant::GpuH641)),
+            (512, 512, 6, 64, None, None),
+            (32, 32, 12, 32, None, Some(Variant::GpuH321)),
+            (1, 512, 6, 24, None, None),
+        ] {
+            let chosen = |profile| attention_row(profile, tokens, kv_tokens, heads, head_dim);
+            assert_eq!((chosen(&cpu), chosen(&gpu)), (on_cpu, on_gpu), "{tokens} tokens on {kv_tokens}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod assign;
 mod lerp;
 mod optimizer_rule;
 mod put_row;
+mod put_rows;
 mod rms_prop;
 mod sgd;
 
@@ -25,6 +26,7 @@ pub use assign::Assign;
 pub use lerp::Lerp;
 pub(crate) use optimizer_rule::RATES;
 pub use put_row::PutRow;
+pub use put_rows::PutRows;
 pub use rms_prop::RmsProp;
 pub use sgd::Sgd;
 
@@ -85,5 +87,5 @@ macro_rules! rules {
 }
 
 rules! {
-    Accumulate Adam Assign Lerp PutRow RmsProp Sgd
+    Accumulate Adam Assign Lerp PutRow PutRows RmsProp Sgd
 }

@@ -85,7 +85,7 @@ fn an_extent_of_zero_or_beyond_all_memory_is_refused() {
     let x = g.input("x", &[1, 3, 0, 5], DType::F32);
     assert_eq!(
         g.adaptive_avg_pool2d(x, [2, 2]).expect_err("nothing to pool").to_string(),
-        "adaptive_pool2d \"net\": shape: expected no empty dimension, got f32[1, 3, 0, 5]"
+        "adaptive_avg_pool2d \"net\": shape: expected no empty dimension, got f32[1, 3, 0, 5]"
     );
 }
 

@@ -2,7 +2,7 @@
 
 use kiln_engine::ops::{Activation, AveragePadding, ConvOptions, LocalResponseNorm, PoolOptions};
 use kiln_engine::plan::{Constants, SlotKind};
-use kiln_engine::{Attention, DType, EngineError, Graph, GraphBuilder, Plan, Scalar, Value, compile};
+use kiln_engine::{Attention, DType, EngineError, Graph, GraphBuilder, Plan, Value, compile};
 use kiln_gpu::{DeviceKind, DeviceProfile, Limits};
 use proptest::prelude::*;
 
@@ -38,7 +38,7 @@ fn encoder_layer() -> Result<Graph, EngineError> {
     let q = linear(&mut g, "query", x, width, width)?;
     let k = linear(&mut g, "key", x, width, width)?;
     let v = linear(&mut g, "value", x, width, width)?;
-    let options = Attention { heads: 1, scale: Scalar::new(0.25) };
+    let options = Attention::new(1, 0.25);
     let y = g.scope("attention", |g| g.attention(q, k, v, spans, options))?;
     let y = linear(&mut g, "out", y, width, width)?;
     let y = g.add(y, x)?;
@@ -59,10 +59,10 @@ fn loops_too_long_for_a_software_adapter_are_refused() -> Result<(), EngineError
     let column = |height| PoolOptions { stride: [1, 2], ..PoolOptions::new([height, 1]) };
     type Build<'a> = &'a dyn Fn(&mut GraphBuilder, Value) -> Result<Value, EngineError>;
     let table: [(&str, &[usize], Build<'_>); 9] = [
-        ("pool2d", &[1, 1, 30_000, 3], &|g, x| g.max_pool2d(x, column(30_000))),
-        ("pool2d", &[1, 1, 30_000, 3], &|g, x| g.avg_pool2d(x, column(30_000), AveragePadding::Include)),
-        ("pool2d", &[1, 1, 70_000, 3], &|g, x| g.max_pool2d(x, PoolOptions::new([70_000, 1]))),
-        ("adaptive_pool2d", &[1, 1, 1, 150_000], &|g, x| g.adaptive_avg_pool2d(x, [1, 2])),
+        ("max_pool2d", &[1, 1, 30_000, 3], &|g, x| g.max_pool2d(x, column(30_000))),
+        ("avg_pool2d", &[1, 1, 30_000, 3], &|g, x| g.avg_pool2d(x, column(30_000), AveragePadding::Include)),
+        ("max_pool2d", &[1, 1, 70_000, 3], &|g, x| g.max_pool2d(x, PoolOptions::new([70_000, 1]))),
+        ("adaptive_avg_pool2d", &[1, 1, 1, 150_000], &|g, x| g.adaptive_avg_pool2d(x, [1, 2])),
         ("local_response_norm", &[1, 3000, 40], &|g, x| {
             g.local_response_norm(x, LocalResponseNorm::new(3000))
         }),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kiln_engine::{Activation, Attention, EngineError, GraphBuilder, Scalar, Value};
+use kiln_engine::{Activation, Attention, EngineError, GraphBuilder, Value};
 use serde::Deserialize;
 
 use crate::error::ModelError;
@@ -227,8 +227,8 @@ impl Bert {
             };
             let (query, key, value) = (project("query")?, project("key")?, project("value")?);
             let heads = self.config.num_attention_heads;
-            let scale = Scalar::new(1.0 / ((hidden_size / heads) as f32).sqrt());
-            let mixed = g.attention(query, key, value, spans, Attention { heads, scale })?;
+            let options = Attention::new(heads, 1.0 / ((hidden_size / heads) as f32).sqrt());
+            let mixed = g.attention(query, key, value, spans, options)?;
             let sum = g.scope("output", |g| {
                 let output = self.linear(g, &name("attention.output.dense"), mixed, hidden_size)?;
                 g.add(output, input)

@@ -30,6 +30,47 @@ fn a_run_gives_what_the_graph_says() -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Integers in the graph: read in each run, and at load where everything else is constant; and not taken for numbers of
+/// the same bits.
+#[test]
+fn literals_of_integers_are_indices() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    for long in [1, 9] {
+        let mut g = GraphBuilder::new("literals");
+        let x = g.input("x", &[4, 2], DType::F32);
+        let table = g.constant("table", &[4, 2]);
+        let ids: Vec<u32> = (0..3 * long).map(|i| [2, 0, 3][i % 3]).collect();
+        let bits: Vec<f32> = ids.iter().map(|&id| f32::from_bits(id)).collect();
+        let index = g.literal_u32(&[ids.len()], &ids)?;
+        let numbers = g.literal(&[ids.len()], &bits)?;
+        let (some, fixed) = (g.embedding(x, index)?, g.embedding(table, index)?);
+        let column = [ids.len(), 1];
+        let (column, numbers) = (g.reshape(index, &column)?, g.reshape(numbers, &column)?);
+        g.output("some", some);
+        g.output("fixed", fixed);
+        g.output("column", column);
+        g.output("numbers", numbers);
+        let graph = g.finish();
+        let shown = graph.to_string();
+        assert!(long > 1 || shown.contains("= literal [2, 0, 3] u32[3]"), "{shown}");
+        let mut session = Session::new(gpu);
+        let weights = Tensor::f32([4, 2], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])?;
+        let plan = session.load(&graph, &HashMap::from([("table".to_owned(), weights)]))?;
+        let x = Tensor::f32([4, 2], vec![0.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0])?;
+        let made = session.run(plan, &[("x", &x)])?;
+        assert_eq!(made["some"].as_f32()?, [-4.0, -5.0, -0.0, -1.0, -6.0, -7.0].repeat(long));
+        assert_eq!(made["fixed"].as_f32()?, [4.0, 5.0, 0.0, 1.0, 6.0, 7.0].repeat(long));
+        assert_eq!(made["column"].as_u32()?, ids);
+        assert_eq!(made["numbers"].as_f32()?, bits);
+    }
+    let wrong = GraphBuilder::new("net").literal_u32(&[2, 2], &[1, 2, 3]).expect_err("a number is missing");
+    assert_eq!(
+        wrong.to_string(),
+        GraphBuilder::new("net").literal(&[2, 2], &[0.0; 3]).expect_err("too").to_string()
+    );
+    Ok(())
+}
+
 #[test]
 fn wrong_inputs_are_named() -> Result<(), EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(()) };

@@ -71,6 +71,28 @@ fn a_weight_in_pieces_gives_the_same_columns() -> Result<(), EngineError> {
     Ok(())
 }
 
+/// The weight of the last test in halves: 301 rows of 40 are 24 KiB, 333 rows of 128 are cut as numbers and as halves.
+#[test]
+fn a_weight_of_halves_in_pieces_gives_the_same_columns() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    for profile in profiles(gpu) {
+        for (rows, cols, depth) in
+            [(1, 301, 40), (3, 301, 40), (33, 301, 40), (1, 333, 128), (5, 333, 128), (2, 333, 48)]
+        {
+            let mut g = GraphBuilder::new("linear");
+            let x = g.input("x", &[rows, depth], DType::F32);
+            let (weight, bias) = (g.constant("weight", &[cols, depth]), g.constant("bias", &[cols]));
+            let packed = g.pack_half(weight)?;
+            let y = g.linear(x, packed, Some(bias))?;
+            g.output("y", y);
+            let weights = [tensor("weight", &[cols, depth])?, tensor("bias", &[cols])?];
+            let weights = weights.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+            same_on(gpu, &profile, &g.finish(), &vec![tensor("x", &[rows, depth])?], &weights)?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_table_in_pieces_gives_the_same_rows() -> Result<(), EngineError> {
     let mut g = GraphBuilder::new("embedding");

@@ -1,7 +1,8 @@
 //! Rules that change variables, besides those of the optimizers.
 
-use kiln_engine::updates::{Accumulate, Lerp, PutRow};
-use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Scalar, Session};
+use kiln_engine::updates::{Accumulate, Lerp, PutRow, PutRows};
+use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Scalar, Session, Tensor};
+use kiln_gpu::{DeviceProfile, Limits};
 use kiln_reference::Array;
 use kiln_tests::compare::assert_close;
 use kiln_tests::graph::{f32_tensor, profiles, seeded, u32_tensor};
@@ -101,12 +102,51 @@ fn a_history_keeps_its_rows() -> Result<(), EngineError> {
     Ok(())
 }
 
+/// The middle columns of each row find their places in a table, whole and in pieces.
+#[test]
+fn rows_find_their_places() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let own = gpu.profile();
+    let limits = Limits { max_binding: 16 << 10, max_buffer: 20 << 10, ..own.limits };
+    let small = DeviceProfile { limits, ..own.clone() };
+    // 500 rows of 36 columns are 70 KiB.
+    for (dtype, cols, width, first_col) in
+        [(DType::F32, 36, 108, 36), (DType::F32, 35, 71, 3), (DType::U32, 36, 36, 0), (DType::U32, 33, 40, 7)]
+    {
+        for (profile, places) in [(own, [499, 0, 500, 250, u32::MAX]), (&small, [17, 499, 120, 0, 500])] {
+            let mut g = GraphBuilder::new("cache");
+            let table = g.variable("table", &[500, cols], dtype);
+            let (rows, index) = (g.input("rows", &[5, width], dtype), g.input("index", &[5], DType::U32));
+            g.update(PutRows { first_col }, &[table], &[rows, index])?;
+            let mut session = Session::with_profile(gpu, profile.clone());
+            let plan = session.load(&g.finish(), &NoWeights)?;
+            let tensor = |shape: [usize; 2], bits: Vec<u32>| match dtype {
+                DType::F32 => Tensor::f32(shape, bits.into_iter().map(|x| x as f32).collect()),
+                DType::U32 => Tensor::u32(shape, bits),
+            };
+            let mut expected = data::indices("table", 500 * cols, 1 << 20);
+            session.write_variable("table", &tensor([500, cols], expected.clone())?)?;
+            let numbers = data::indices("rows", 5 * width, 1 << 20);
+            let rows = tensor([5, width], numbers.clone())?;
+            session.run(plan, &[("rows", &rows), ("index", &u32_tensor(&[5], places.to_vec()))])?;
+            for (row, place) in numbers.chunks(width).zip(places) {
+                if let Some(place) = expected.chunks_mut(cols).nth(place as usize) {
+                    place.copy_from_slice(&row[first_col..first_col + cols]);
+                }
+            }
+            assert_eq!(session.read_variable("table")?, tensor([500, cols], expected)?, "{dtype} {cols}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     let mut g = GraphBuilder::new("net");
     let (table, flat) = (g.variable("table", &[4, 3], DType::F32), g.variable("flat", &[3], DType::F32));
     let (row, index) = (g.input("row", &[4], DType::F32), g.input("index", &[1], DType::U32));
     let short = g.input("short", &[3], DType::F32);
+    let (rows, places) = (g.input("rows", &[1, 4], DType::F32), g.input("places", &[2], DType::U32));
     let lerp = |momentum: f32| Lerp { momentum: Scalar::new(momentum), factor: Scalar::new(1.0) };
     for (made, expected) in [
         (g.update(PutRow, &[flat], &[short, index]), "put_row \"net\": table rank: expected 2, got f32[3]"),
@@ -114,6 +154,22 @@ fn what_does_not_fit_is_named() {
         (
             g.update(PutRow, &[table], &[short, short]),
             "put_row \"net\": index type: expected u32, got f32[3]",
+        ),
+        (
+            g.update(PutRows { first_col: 2 }, &[table], &[rows, index]),
+            "put_rows \"net\": rows: expected at least 3 columns after the first 2, got f32[1, 4]",
+        ),
+        (
+            g.update(PutRows { first_col: usize::MAX }, &[table], &[rows, index]),
+            "put_rows \"net\": rows: expected at least 3 columns after the first 18446744073709551615, got f32[1, 4]",
+        ),
+        (
+            g.update(PutRows { first_col: 0 }, &[table], &[rows, places]),
+            "put_rows \"net\": index: expected [1], got u32[2]",
+        ),
+        (
+            g.update(PutRows { first_col: 0 }, &[table], &[row, index]),
+            "put_rows \"net\": rows rank: expected 2, got f32[4]",
         ),
         (
             g.update(Accumulate, &[flat], &[row, short]),

@@ -1,6 +1,6 @@
 //! Attention over packed sequences: gradients of q, k and v.
 
-use kiln_engine::{Attention, Scalar};
+use kiln_engine::Attention;
 use kiln_tests::graph::{seeded, u32_tensor};
 use kiln_tests::{device, gradient};
 
@@ -25,7 +25,7 @@ fn packed_sequences() {
             u32_tensor(&[spans.len(), 2], spans.concat()),
         ];
         let oracle = kiln_reference::Attention { heads, scale: f64::from(scale) };
-        let options = Attention { heads, scale: Scalar::new(scale) };
+        let options = Attention::new(heads, scale);
         gradient::conforms(
             gpu,
             format!("{heads} heads of {head_dim}, {spans:?}"),

@@ -11,6 +11,7 @@ const WITHOUT: &[(&str, &str)] = &[
     ("attention_grad_sums", "part of a backward half"),
     ("avg_pool2d_grad", "part of a backward half"),
     ("batch_norm_grad", "part of a backward half"),
+    ("cached_attention", "of decoding, which nothing trains"),
     ("channel_join", "part of a backward half, and of statistics at which gradients end"),
     ("channel_sum", "part of a backward half, and of statistics at which gradients end"),
     ("conv2d_weight_grad", "part of a backward half"),
@@ -22,11 +23,14 @@ const WITHOUT: &[(&str, &str)] = &[
     ("local_response_norm_grad", "part of a backward half"),
     ("max_pool2d_grad", "part of a backward half"),
     ("one_hot", "of labels, which have none"),
+    ("pack_half", "of weights that are not trained"),
+    ("pack_half_panels", "added by a pass, after differentiation"),
     ("pack_panels", "added by a pass, after differentiation"),
     ("pad_grad", "part of a backward half"),
     ("segment_mean_grad", "part of a backward half"),
     ("sum_of_squares", "behind the gradients of a training step"),
     ("unary_grad", "part of a backward half"),
+    ("unpack_half", "of weights that are not trained"),
     ("upsample2d_grad", "part of a backward half"),
 ];
 

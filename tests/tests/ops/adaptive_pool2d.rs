@@ -91,7 +91,10 @@ fn mistakes_name_the_layer() {
     let mut g = GraphBuilder::new("net");
     let x = g.input("x", &[3, 7, 7], DType::F32);
     let mistake = g.scope("pool", |g| g.global_avg_pool2d(x)).expect_err("three dimensions are no image");
-    assert_eq!(mistake.to_string(), "adaptive_pool2d \"net/pool\": input rank: expected 4, got f32[3, 7, 7]");
+    assert_eq!(
+        mistake.to_string(),
+        "adaptive_avg_pool2d \"net/pool\": input rank: expected 4, got f32[3, 7, 7]"
+    );
 }
 
 #[derive(Deserialize)]

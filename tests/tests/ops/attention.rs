@@ -1,7 +1,7 @@
 //! Attention over packed sequences.
 
-use kiln_engine::{Attention, Scalar};
-use kiln_tests::graph::{array, conforms, f32_tensor, u32_tensor};
+use kiln_engine::{Attention, GraphBuilder, Value};
+use kiln_tests::graph::{array, conforms, f32_tensor, seeded, u32_tensor};
 use kiln_tests::tolerance::ATTENTION;
 use kiln_tests::{data, device};
 
@@ -35,8 +35,63 @@ fn check(heads: usize, head_dim: usize, spans: &[[u32; 2]], kv_tokens: usize) {
     let expected = kiln_reference::attention(&q, &k, &v, spans, oracle);
     let bounds = ATTENTION.bounds(&kiln_reference::attention_terms(&q, &k, &v, spans, oracle));
     let what = format!("{heads} heads of {head_dim}, {} tokens on {kv_tokens}", spans.len());
-    let options = Attention { heads, scale: Scalar::new(scale) };
+    let options = Attention::new(heads, scale);
     conforms(gpu, what, &operands, |g, v| g.attention(v[0], v[1], v[2], v[3], options), &expected, &bounds);
+}
+
+/// A bias by distance, of so many positions to either side.
+fn check_relative(heads: usize, head_dim: usize, spans: &[[u32; 2]], reach: usize) {
+    let Some(gpu) = device::gpu() else { return };
+    let (tokens, width) = (spans.len(), heads * head_dim);
+    let rows = |name: &str, scale: f32| {
+        f32_tensor(&[tokens, width], data::uniform(name, tokens * width).iter().map(|x| scale * x).collect())
+    };
+    let operands = [
+        rows("q", 3.0),
+        rows("k", 2.0),
+        rows("v", 1.0),
+        u32_tensor(&[tokens, 2], spans.concat()),
+        seeded("bias", &[heads, 2 * reach + 1]),
+    ];
+    let [q, k, v, bias] = [0, 1, 2, 4].map(|i| array(&operands[i]));
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let oracle = kiln_reference::Attention { heads, scale: f64::from(scale) };
+    let expected = kiln_reference::relative_attention([&q, &k, &v], spans, &bias, oracle);
+    let bounds =
+        ATTENTION.bounds(&kiln_reference::relative_attention_terms([&q, &k, &v], spans, &bias, oracle));
+    let what = format!("{heads} heads of {head_dim}, {tokens} tokens, a bias that reaches {reach}");
+    let options = Attention::new(heads, scale);
+    let build =
+        |g: &mut GraphBuilder, v: &[Value]| g.relative_attention([v[0], v[1], v[2]], v[3], v[4], options);
+    conforms(gpu, what, &operands, build, &expected, &bounds);
+}
+
+/// Sequences within the reach of a bias and beyond it, causal ones, and the head widths of all kernels.
+#[test]
+fn a_bias_by_distance() {
+    let causal: Vec<[u32; 2]> = (1..=37).map(|end| [0, end]).collect();
+    for (heads, head_dim) in [(6, 64), (2, 32), (1, 128), (3, 16), (2, 8), (2, 20)] {
+        check_relative(heads, head_dim, &packed(&[7, 1, 8, 17], 3), 4);
+        check_relative(heads, head_dim, &causal, 1);
+        check_relative(heads, head_dim, &causal, 50);
+    }
+    check_relative(2, 64, &packed(&[130, 129], 1), 128);
+    check_relative(1, 32, &[[0, 2]; 2], 0);
+}
+
+/// Few tokens on many rows: those of one prompt, and of two that a tile straddles.
+#[test]
+fn decoding() {
+    for (heads, head_dim) in [(6, 64), (1, 128), (2, 32), (2, 16), (3, 8), (2, 24)] {
+        for spans in [vec![[0, 512]], vec![[0, 301], [0, 301], [0, 301], [301, 512], [301, 512], [301, 512]]]
+        {
+            check(heads, head_dim, &spans, 512);
+        }
+    }
+    // The most tokens that count as few, and one more.
+    for tokens in [32, 33] {
+        check(2, 64, &vec![[3, 40]; tokens], 40);
+    }
 }
 
 /// MiniLM's heads of 32, T5's and BERT's of 64, and widths that no kernel was made for.

@@ -11,10 +11,12 @@ const ORACLES: &[(&str, Option<&str>)] = &[
     ("channel_join", Some("channel_sum")),
     // A layout of a matmul's right side: the product is what can be right or wrong.
     ("pack_panels", Some("matmul")),
+    ("pack_half_panels", Some("matmul")),
 ];
 
 /// Stems that are tested in the module of another op.
-const MODULES: &[(&str, &str)] = &[("channel_join", "channel_sum"), ("pack_panels", "matmul")];
+const MODULES: &[(&str, &str)] =
+    &[("channel_join", "channel_sum"), ("pack_panels", "matmul"), ("pack_half_panels", "matmul")];
 
 #[test]
 fn every_op_has_an_oracle_and_tests() {

@@ -1,6 +1,7 @@
 //! `torch.matmul` and `torch.nn.functional.linear`, whatever kernel the plan chooses.
 
-use kiln_engine::{Activation, GraphBuilder};
+use kiln_engine::ops::{Matmul, RhsLayout};
+use kiln_engine::{Activation, DType, GraphBuilder, Tensor};
 use kiln_reference::{Array, Unary};
 use kiln_tests::graph::{Source, array, conforms, f32_tensor, run_op, seeded};
 use kiln_tests::tolerance::{self, LINEAR, MATMUL};
@@ -147,6 +148,153 @@ fn deep_products() {
             compare::assert_close(what, made.as_f32().expect("f32"), &expected, &bounds);
         }
     }
+    for (rows, depth) in [(1, 70_002), (3, 70_004), (9, 130_010)] {
+        let left = seeded("a", &[rows, depth]);
+        let Halves { weight, rounded, bounds } = halves(&array(&left), &[9, depth]);
+        let expected = kiln_reference::linear(&array(&left), &rounded, None);
+        for source in Source::ALL {
+            let what = format!("{rows}x{depth} by halves {source}");
+            let operands = [left.clone(), weight.clone()];
+            let made = run_op(gpu, gpu.profile(), source, &operands, |g, v| {
+                let packed = g.pack_half(v[1])?;
+                g.linear(v[0], packed, None)
+            });
+            let made = made.unwrap_or_else(|e| panic!("{what}: {e}"));
+            compare::assert_close(what, made.as_f32().expect("f32"), &expected, &bounds);
+        }
+    }
+}
+
+/// A weight of halves: what the oracle makes of the rounded weight, and how far the device may be from it.
+struct Halves {
+    weight: Tensor,
+    rounded: Array,
+    bounds: Vec<f64>,
+}
+
+/// The last weights of each row are below the least normal half, 2^-14, which a driver may take for zero.
+fn halves(x: &Array, shape: &[usize]) -> Halves {
+    let mut numbers = data::uniform("halves", shape.iter().product());
+    let depth = shape[shape.len() - 1];
+    for (i, number) in numbers.iter_mut().enumerate() {
+        if depth > 4 && i % depth > depth - 3 {
+            *number *= 6e-5;
+        }
+    }
+    let weight = f32_tensor(shape, numbers);
+    let rounded = kiln_reference::unpack_half(&kiln_reference::pack_half(&array(&weight)), shape);
+    let lost = rounded.map(|w| if w.abs() < 1.0 / 16384.0 { w.abs() } else { 0.0 });
+    let product = |w: &Array| kiln_reference::matmul(&x.abs(), w, false, true);
+    let bounds = LINEAR.bounds(&product(&rounded.abs()));
+    let bounds = bounds.iter().zip(&product(&lost).data).map(|(bound, lost)| bound + lost).collect();
+    Halves { weight, rounded, bounds }
+}
+
+/// Weights in half precision, given with the run and packed at load; deep and not, in eights along the depth and not.
+#[test]
+fn weights_of_halves() {
+    let Some(gpu) = device::gpu() else { return };
+    for (x, outputs) in [
+        (&[1, 2][..], 1),
+        (&[1, 512], 300),
+        (&[1, 38], 67),
+        (&[2, 64], 64),
+        (&[3, 22], 9),
+        (&[4, 1032], 33),
+        (&[5, 36], 130),
+        (&[9, 10], 17),
+        (&[65, 72], 65),
+        (&[130, 34], 70),
+        (&[2, 3, 16], 40),
+    ] {
+        let left = seeded("x", x);
+        let Halves { weight, rounded, bounds } = halves(&array(&left), &[outputs, x[x.len() - 1]]);
+        let expected = kiln_reference::linear(&array(&left), &rounded, None);
+        let what = format!("linear {x:?} to {outputs}");
+        conforms(
+            gpu,
+            what,
+            &[left, weight],
+            |g, v| {
+                let packed = g.pack_half(v[1])?;
+                g.linear(v[0], packed, None)
+            },
+            &expected,
+            &bounds,
+        );
+    }
+}
+
+/// The epilogues, a left side that lies the other way round, a batch of right sides, and one of so many dimensions that
+/// there is none to spare for panels.
+#[test]
+fn products_with_halves() {
+    let Some(gpu) = device::gpu() else { return };
+    for rows in [1, 4, 33] {
+        let left = seeded("x", &[rows, 24]);
+        let x = array(&left);
+        let Halves { weight, rounded, mut bounds } = halves(&x, &[43, 24]);
+        let (bias, residual) = (seeded("bias", &[43]), seeded("y", &[rows, 43]));
+        let sum = kiln_reference::linear(&x, &rounded, Some(&array(&bias)));
+        let expected = kiln_reference::add(&kiln_reference::unary(Unary::GeluTanh, &sum), &array(&residual));
+        for (bound, &x) in bounds.iter_mut().zip(&sum.data) {
+            *bound += 0.2 * *bound + 6.0 * f64::from(f32::EPSILON) + tolerance::unary(Unary::GeluTanh, x);
+        }
+        conforms(
+            gpu,
+            format_args!("{rows} rows with an epilogue"),
+            &[left, weight, bias, residual],
+            |g, v| {
+                let packed = g.pack_half(v[1])?;
+                let y = g.linear(v[0], packed, Some(v[2]))?;
+                let y = g.gelu_tanh(y)?;
+                g.add(y, v[3])
+            },
+            &expected,
+            &bounds,
+        );
+    }
+    let op = Matmul::with_rhs(RhsLayout::TransposedHalves);
+    for (transpose_lhs, left, right) in [
+        (false, &[3, 2, 16][..], &[3, 21, 16][..]),
+        (false, &[5, 18], &[3, 21, 18]),
+        (true, &[16, 3], &[21, 16]),
+        (true, &[2, 10, 9], &[2, 5, 10]),
+        (false, &[1, 1, 2, 1, 1, 1, 3, 8], &[1, 1, 2, 1, 1, 1, 70, 8]),
+        (false, &[1, 1, 2, 1, 1, 1, 66, 8], &[1, 1, 2, 1, 1, 1, 70, 8]),
+    ] {
+        let lain = seeded("x", left);
+        let mut x = array(&lain);
+        if transpose_lhs {
+            let dims: Vec<usize> = (0..left.len() - 2).chain([left.len() - 1, left.len() - 2]).collect();
+            x = kiln_reference::permute(&x, &dims);
+        }
+        let Halves { weight, rounded, bounds } = halves(&x, right);
+        let expected = kiln_reference::matmul(&x, &rounded, false, true);
+        conforms(
+            gpu,
+            format_args!("{left:?}, transposed {transpose_lhs}, by {right:?}"),
+            &[lain, weight],
+            |g, v| {
+                let packed = g.pack_half(v[1])?;
+                g.apply(Matmul { transpose_lhs, ..op }, &[v[0], packed])
+            },
+            &expected,
+            &bounds,
+        );
+    }
+}
+
+#[test]
+fn halves_that_do_not_fit_are_named() {
+    let mut g = GraphBuilder::new("net");
+    let (x, weight) = (g.input("x", &[2, 6], DType::F32), g.constant("weight", &[4, 8]));
+    let packed = g.pack_half(weight).expect("8 is even");
+    let error = g.linear(x, packed, None).expect_err("8 halves do not meet 6 numbers");
+    let expected = "matmul \"net\": right side depth: expected 6, as left side f32[2, 6] has, got u32[4, 4]";
+    assert_eq!(error.to_string(), expected);
+    let error = g.matmul_nt(x, packed).expect_err("words are not numbers");
+    assert_eq!(error.to_string(), "matmul \"net\": right side type: expected f32, got u32[4, 4]");
 }
 
 #[test]

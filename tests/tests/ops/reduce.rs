@@ -66,6 +66,23 @@ fn over_any_dimensions() {
     }
 }
 
+/// Rows of neighbours, one and few and many, long and short, in fours and not; and halves of rows, which are none.
+#[test]
+fn over_rows() {
+    for (shape, dims) in [
+        (&[1, 32_128][..], &[1][..]),
+        (&[4, 5001], &[1]),
+        (&[16, 63], &[1]),
+        (&[17, 64], &[1]),
+        (&[40, 66], &[1]),
+        (&[2, 3, 10, 12], &[2, 3]),
+        (&[3, 2, 68], &[0, 2]),
+        (&[4096], &[0]),
+    ] {
+        check(shape, dims, false, &data::uniform("x", shape.iter().product()));
+    }
+}
+
 #[test]
 fn ties_and_nan() {
     let Some(gpu) = device::gpu() else { return };

@@ -1,6 +1,6 @@
-//! Attention over packed sequences, by a head width known to the kernel and by any.
+//! Attention over packed sequences, by a head width known to the kernel and by any, for many tokens and for few.
 
-use kiln_kernels::{Kernel, attention_any, attention_packed};
+use kiln_kernels::{Kernel, attention_any, attention_packed, attention_row};
 use kiln_reference::{Array, Attention};
 use kiln_tests::compare::assert_close;
 use kiln_tests::guard::Bind;
@@ -32,12 +32,14 @@ struct Case {
     gaps: [usize; 4],
     /// A key of this row is NaN.
     nan: Option<usize>,
+    /// How far a bias reaches, if there is one, and the position of the first token.
+    bias: Option<(usize, usize)>,
 }
 
 impl Case {
     fn new(heads: usize, head_dim: usize, lengths: &[u32], padding: usize) -> Self {
         let spans = packed(lengths, padding);
-        Self { heads, head_dim, kv_tokens: spans.len(), spans, gaps: [0; 4], nan: None }
+        Self { heads, head_dim, kv_tokens: spans.len(), spans, gaps: [0; 4], nan: None, bias: None }
     }
 
     fn width(&self) -> usize {
@@ -60,7 +62,7 @@ impl Case {
     }
 }
 
-/// The numbers that both kernels take, in the order of their `Params`.
+/// The numbers that the kernels take, in the order of their `Params`; the last two are for those that know a bias.
 struct Numbers {
     tokens: u32,
     heads: u32,
@@ -68,6 +70,8 @@ struct Numbers {
     strides: [u32; 4],
     kv_tokens: u32,
     scale: f32,
+    first_token: u32,
+    reach: u32,
 }
 
 fn check(kernel: &'static Kernel, case: &Case, run: impl Fn(Numbers, Vec<Bind>) -> Vec<f32>) {
@@ -83,6 +87,8 @@ fn check(kernel: &'static Kernel, case: &Case, run: impl Fn(Numbers, Vec<Bind>) 
         strides: case.gaps.map(|gap| u(width + gap)),
         kv_tokens: u(case.kv_tokens),
         scale,
+        first_token: case.bias.map_or(0, |(_, first_token)| u(first_token)),
+        reach: case.bias.map_or(0, |(reach, _)| u(reach)),
     };
     const UNTOUCHED: f32 = 7.5;
     let spans: Vec<u32> = case.spans.concat();
@@ -91,7 +97,13 @@ fn check(kernel: &'static Kernel, case: &Case, run: impl Fn(Numbers, Vec<Bind>) 
         0 => Bind::output(tokens * width),
         _ => Bind::update(&vec![UNTOUCHED; tokens * stride]),
     };
-    let binds = vec![Bind::f32(&q_data), Bind::f32(&k_data), Bind::f32(&v_data), Bind::u32(&spans), output];
+    let bias = case.bias.map(|(reach, _)| {
+        let bias = data::uniform("attention.bias", case.heads * (2 * reach + 1));
+        (Bind::f32(&bias), Array::from_f32(&[case.heads, 2 * reach + 1], &bias))
+    });
+    let mut binds = vec![Bind::f32(&q_data), Bind::f32(&k_data), Bind::f32(&v_data), Bind::u32(&spans)];
+    binds.extend(bias.iter().map(|(bind, _)| bind.clone()));
+    binds.push(output);
     let got = run(numbers, binds);
     assert!(
         got.chunks(stride).all(|row| row[width..].iter().all(|&x| x == UNTOUCHED)),
@@ -99,8 +111,27 @@ fn check(kernel: &'static Kernel, case: &Case, run: impl Fn(Numbers, Vec<Bind>) 
     );
     let got: Vec<f32> = got.chunks(stride).flat_map(|row| row[..width].to_vec()).collect();
     let desc = Attention { heads: case.heads, scale: f64::from(scale) };
-    let expected = kiln_reference::attention(&q, &k, &v, &case.spans, desc);
-    let bounds = ATTENTION.bounds(&kiln_reference::attention_terms(&q, &k, &v, &case.spans, desc));
+    let (expected, terms) = match (&bias, case.bias) {
+        (Some((_, bias)), Some((_, first_token))) => {
+            // Tokens before the first one, of which the kernel knows nothing, shift the positions.
+            let before = |x: &Array| {
+                let padding = vec![0.0; first_token * width];
+                Array::new(&[first_token + tokens, width], [padding, x.data.clone()].concat())
+            };
+            let spans = [vec![[0, 0]; first_token], case.spans.clone()].concat();
+            let operands = [&before(&q), &k, &v];
+            let own = |x: Array| Array::new(&[tokens, width], x.data[first_token * width..].to_vec());
+            (
+                own(kiln_reference::relative_attention(operands, &spans, bias, desc)),
+                own(kiln_reference::relative_attention_terms(operands, &spans, bias, desc)),
+            )
+        }
+        _ => (
+            kiln_reference::attention(&q, &k, &v, &case.spans, desc),
+            kiln_reference::attention_terms(&q, &k, &v, &case.spans, desc),
+        ),
+    };
+    let bounds = ATTENTION.bounds(&terms);
     let what = format!("{kernel}, {} heads of {}, {} tokens", case.heads, case.head_dim, tokens);
     assert_close(what, &got, &expected, &bounds);
 }
@@ -122,8 +153,19 @@ fn cases(head_dim: usize, gaps: [usize; 4]) -> Vec<Case> {
     cases
 }
 
-macro_rules! numbers {
-    ($kernel:ident, $numbers:ident) => {{
+/// The same sequences with a bias that they exceed and with one that exceeds them, also of later tokens alone.
+fn biased_cases(head_dim: usize, gaps: [usize; 4]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (reach, first_token) in [(3, 0), (200, 0), (1, 5), (0, 0)] {
+        for case in self::cases(head_dim, gaps) {
+            cases.push(Case { bias: Some((reach, first_token)), ..case });
+        }
+    }
+    cases
+}
+
+macro_rules! params {
+    ($kernel:ident, $numbers:ident $(, $more:ident)*) => {{
         let [q_stride, k_stride, v_stride, output_stride] = $numbers.strides;
         $kernel::Params {
             tokens: $numbers.tokens,
@@ -135,21 +177,33 @@ macro_rules! numbers {
             output_stride,
             kv_tokens: $numbers.kv_tokens,
             scale: $numbers.scale,
+            $($more: $numbers.$more,)*
         }
     }};
+}
+
+/// The bindings of a kernel that knows a bias: where there is none, something readable stands in.
+fn with_bias(mut binds: Vec<Bind>) -> Vec<Bind> {
+    if binds.len() == 5 {
+        binds.insert(4, Bind::f32(&[]));
+    }
+    binds
 }
 
 #[test]
 fn packed_sequences() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in attention_packed::Variant::ALL {
+        let head_dim = variant.head_dim() as usize;
         // It reads rows four elements at a time.
-        for case in cases(variant.head_dim() as usize, [4, 12, 8, 16]) {
+        let gaps = [4, 12, 8, 16];
+        for case in cases(head_dim, gaps).into_iter().chain(biased_cases(head_dim, gaps)) {
             check(variant.kernel(), &case, |numbers, binds| {
-                let params = numbers!(attention_packed, numbers);
+                let params = params!(attention_packed, numbers, first_token, reach);
+                let overrides = attention_packed::Overrides { bias: u32::from(case.bias.is_some()) }.pairs();
                 let tiles = case.heads * case.spans.len().div_ceil(variant.queries() as usize);
                 let groups = tiles.div_ceil(variant.threads() as usize);
-                Run::new(variant.kernel(), &params, binds, groups).output(gpu)
+                Run::new(variant.kernel(), &params, with_bias(binds), groups).with(&overrides).output(gpu)
             });
         }
     }
@@ -160,13 +214,34 @@ fn heads_of_any_width() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in attention_any::Variant::ALL {
         for head_dim in [1, 3, 32, 80, 255, 256] {
-            for case in cases(head_dim, [3, 4, 8, 5]) {
+            let gaps = [3, 4, 8, 5];
+            for case in cases(head_dim, gaps).into_iter().chain(biased_cases(head_dim, gaps)) {
                 check(variant.kernel(), &case, |numbers, binds| {
-                    let params = numbers!(attention_any, numbers);
+                    let params = params!(attention_any, numbers, first_token, reach);
+                    let overrides = attention_any::Overrides { bias: u32::from(case.bias.is_some()) }.pairs();
                     let groups = (case.heads * case.spans.len()).div_ceil(variant.threads() as usize);
-                    Run::new(variant.kernel(), &params, binds, groups).output(gpu)
+                    Run::new(variant.kernel(), &params, with_bias(binds), groups).with(&overrides).output(gpu)
                 });
             }
+        }
+    }
+}
+
+#[test]
+fn few_tokens() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in attention_row::Variant::ALL {
+        let head_dim = variant.head_dim() as usize;
+        let mut cases = cases(head_dim, [4, 12, 8, 16]);
+        // More rows than a workgroup has invocations, and a tile whose tokens see different ones.
+        let spans = vec![[0, 300], [0, 300], [150, 301], [299, 300], [301, 301], [3, 290]];
+        cases.push(Case { spans, kv_tokens: 301, ..Case::new(2, head_dim, &[], 0) });
+        for case in cases {
+            check(variant.kernel(), &case, |numbers, binds| {
+                let params = params!(attention_row, numbers);
+                let groups = case.heads * case.spans.len().div_ceil(variant.queries() as usize);
+                Run::new(variant.kernel(), &params, binds, groups).output(gpu)
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Kernels that make each element from the elements at its place.
 
-use kiln_kernels::{binary, binary_flat, fill, unary};
+use kiln_kernels::{binary, binary_flat, fill, gated, pack_half, unary, unpack_half};
 use kiln_reference::{Array, Unary};
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
@@ -78,6 +78,57 @@ fn arguments(function: Unary, count: usize) -> Vec<f32> {
     let edges = &edges[..edges.len().min(count)];
     x[count - edges.len()..].copy_from_slice(edges);
     x
+}
+
+#[test]
+fn halves_are_packed_and_unpacked() {
+    let Some(gpu) = device::gpu() else { return };
+    let array = |x: &[f32]| Array::from_f32(&[x.len()], x);
+    for variant in pack_half::Variant::ALL {
+        for count in sweep::sizes(variant.threads() as usize) {
+            let x: Vec<f32> = data::uniform("pack_half", 2 * count).iter().map(|x| x * 300.0).collect();
+            let params = pack_half::Params { count: u(count) };
+            let groups = count.div_ceil(variant.threads() as usize);
+            let binds = vec![Bind::f32(&x), Bind::output(count)];
+            let got = Run::new(variant.kernel(), &params, binds, groups).words(gpu);
+            assert_same_bits(variant.kernel(), &got, &kiln_reference::pack_half(&array(&x)), &[count]);
+        }
+    }
+    for variant in unpack_half::Variant::ALL {
+        for count in sweep::sizes(variant.threads() as usize) {
+            let x: Vec<f32> = data::uniform("unpack_half", 2 * count).iter().map(|x| x * 300.0).collect();
+            let words = kiln_reference::pack_half(&array(&x));
+            let params = unpack_half::Params { count: u(count) };
+            let groups = count.div_ceil(variant.threads() as usize);
+            let binds = vec![Bind::u32(&words), Bind::output(2 * count)];
+            let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+            let expected = kiln_reference::unpack_half(&words, &[2 * count]);
+            assert_close(variant.kernel(), &got, &expected, &EXACT.bounds(&expected));
+        }
+    }
+}
+
+#[test]
+fn gates_open_by_their_halves() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in gated::Variant::ALL {
+        let each = if variant == gated::Variant::Quad { 4 } else { 1 };
+        for [rows, width] in sweep::shapes([&[1, 2, 5], &sweep::sizes(variant.threads() as usize)]) {
+            let mut x = data::uniform("gated", 2 * rows * width * each);
+            x.iter_mut().for_each(|x| *x *= 5.0);
+            let array = Array::from_f32(&[rows, 2 * width * each], &x);
+            let params = gated::Params { count: u(rows * width), width: u(width) };
+            let groups = (rows * width).div_ceil(variant.threads() as usize);
+            for (kind, _, function) in &FUNCTIONS[..6] {
+                let overrides = gated::Overrides { kind: *kind }.pairs();
+                let binds = vec![Bind::f32(&x), Bind::output(rows * width * each)];
+                let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu);
+                let expected = kiln_reference::gated(*function, &array);
+                let what = format!("{} {function:?} of {rows}x{width}", variant.kernel());
+                assert_close(what, &got, &expected, &tolerance::gated(*function, &array));
+            }
+        }
+    }
 }
 
 /// How many elements a variant takes as one.

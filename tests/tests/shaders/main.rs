@@ -4,6 +4,7 @@
 mod attention;
 mod attention_grad;
 mod broken;
+mod cached_attention;
 mod columns;
 mod conv2d;
 mod conv2d_grad_weight;

@@ -1,7 +1,10 @@
-//! The kernels of the matmul family: one formula, four ways to compute it, and the packing that one of them needs.
+//! The kernels of the matmul family: one formula, five ways to compute it, and the packing that two of them need.
 
 use kiln_gpu::Gpu;
-use kiln_kernels::{Kernel, matmul_naive, matmul_pack, matmul_register, matmul_shared, matmul_vector};
+use kiln_kernels::{
+    Kernel, matmul_flat, matmul_naive, matmul_pack, matmul_pack_half, matmul_register, matmul_shared,
+    matmul_vector,
+};
 use kiln_reference::{Array, Unary};
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
@@ -33,13 +36,15 @@ struct Case {
     piece: Option<(usize, usize)>,
     /// An element of the left side is NaN.
     nan: bool,
+    /// The right side is of halves, two in a word along the depth.
+    half: bool,
 }
 
 /// The tensors of a case, and what the kernel should make of them.
 struct Product {
     lhs: Vec<f32>,
     /// The piece that is bound, in the case's layout.
-    rhs: Vec<f32>,
+    rhs: Bind,
     /// The same columns as `[batch][depth][columns]`.
     rhs_plain: Array,
     bias: Vec<f32>,
@@ -64,7 +69,13 @@ impl Case {
             activation: 0,
             piece: None,
             nan: false,
+            half: false,
         }
+    }
+
+    /// The same with a right side of halves, of which two make a word.
+    fn in_halves(self) -> Self {
+        Self { half: true, depth: self.depth.next_multiple_of(2), ..self }
     }
 
     fn columns(&self) -> (usize, usize) {
@@ -88,6 +99,12 @@ impl Case {
         if self.transpose_rhs { [batch, 1, u(self.depth)] } else { [batch, u(end - start), 1] }
     }
 
+    /// The batch stride of so many panels, in vectors of four.
+    fn panel_stride(&self, panels: usize) -> u32 {
+        let vectors = if self.half { 1 } else { 2 };
+        if self.share_rhs { 0 } else { u(panels * self.depth * vectors) }
+    }
+
     fn product(&self) -> Product {
         let &Case { batch, rows, depth, cols, .. } = self;
         let lhs_shape = [if self.share_lhs { 1 } else { batch }, rows, depth];
@@ -97,7 +114,10 @@ impl Case {
             lhs_data[depth / 2] = f32::NAN; // in row 0 of the first matrix
         }
         let lhs = Array::from_f32(&lhs_shape, &lhs_data);
-        let rhs = Array::from_f32(&rhs_shape, &data::uniform("matmul.rhs", rhs_shape.iter().product()));
+        let mut rhs = Array::from_f32(&rhs_shape, &data::uniform("matmul.rhs", rhs_shape.iter().product()));
+        if self.half {
+            rhs = kiln_reference::unpack_half(&kiln_reference::pack_half(&rhs), &rhs_shape);
+        }
         let bias = data::uniform("matmul.bias", cols);
         let residual = data::uniform("matmul.residual", batch * rows * cols);
 
@@ -140,24 +160,20 @@ impl Case {
             let lain = if transposed { kiln_reference::permute(x, &[0, 2, 1]) } else { x.clone() };
             lain.data.iter().map(|&x| x as f32).collect()
         };
-        Product {
-            lhs: lie(&lhs, self.transpose_lhs),
-            rhs: lie(&rhs_plain, self.transpose_rhs),
-            rhs_plain,
-            bias,
-            residual,
-            expected,
-            bounds,
-        }
+        let rhs = match self.half {
+            true => Bind::u32(&kiln_reference::pack_half(&kiln_reference::permute(&rhs_plain, &[0, 2, 1]))),
+            false => Bind::f32(&lie(&rhs_plain, self.transpose_rhs)),
+        };
+        Product { lhs: lie(&lhs, self.transpose_lhs), rhs, rhs_plain, bias, residual, expected, bounds }
     }
 
     /// The bindings of every kernel of the family: what a flag leaves out is NaN, as the tail is.
-    fn binds(&self, product: &Product, rhs: &[f32]) -> Vec<Bind> {
+    fn binds(&self, product: &Product, rhs: Bind) -> Vec<Bind> {
         let absent = || Bind::f32(&[f32::NAN]);
         let count = product.expected.data.len();
         vec![
             Bind::f32(&product.lhs),
-            Bind::f32(rhs),
+            rhs,
             if self.bias { Bind::f32(&product.bias) } else { absent() },
             if self.residual { Bind::f32(&product.residual) } else { absent() },
             if self.piece.is_some() { Bind::update(&vec![UNTOUCHED; count]) } else { Bind::output(count) },
@@ -211,6 +227,13 @@ fn cases(tile_rows: usize, tile_cols: usize, tile_depth: usize) -> Vec<Case> {
     cases
 }
 
+/// The cases once more with a right side of halves, which lies by columns and holds two along the depth in a word.
+fn with_halves(cases: Vec<Case>) -> Vec<Case> {
+    let halves: Vec<Case> =
+        cases.iter().map(|case| Case { transpose_rhs: true, ..case.in_halves() }).collect();
+    [cases, halves].concat()
+}
+
 fn check(gpu: &Gpu, kernel: &'static Kernel, case: &Case, run: impl Fn(&Case, &Product) -> Vec<f32>) {
     let product = case.product();
     let what = format!("{kernel} on {}, {case:?}", gpu.profile().name);
@@ -219,7 +242,7 @@ fn check(gpu: &Gpu, kernel: &'static Kernel, case: &Case, run: impl Fn(&Case, &P
 
 /// The three kernels that read the right side where it lies take the same parameters.
 macro_rules! strided {
-    ($test:ident, $kernel:ident, $variants:expr, |$variant:ident| $cases:expr, |$case:ident| $groups:expr) => {
+    ($test:ident, $kernel:ident { $($free:ident),* }, $variants:expr, |$variant:ident| $cases:expr, |$case:ident| $groups:expr) => {
         #[test]
         fn $test() {
             let Some(gpu) = device::gpu() else { return };
@@ -245,8 +268,9 @@ macro_rules! strided {
                             output_cols: u($case.cols),
                             flags: $case.flags(),
                         };
-                        let overrides = $kernel::Overrides { activation: $case.activation }.pairs();
-                        let binds = $case.binds(product, &product.rhs);
+                        let overrides =
+                            $kernel::Overrides { activation: $case.activation, $($free: u32::from($case.half))* }.pairs();
+                        let binds = $case.binds(product, product.rhs.clone());
                         Run::new($variant.kernel(), &params, binds, $groups).with(&overrides).output(gpu)
                     });
                 }
@@ -261,14 +285,14 @@ fn piece_cols(case: &Case) -> usize {
 }
 
 strided! {
-    naive, matmul_naive, matmul_naive::Variant::ALL,
+    naive, matmul_naive {}, matmul_naive::Variant::ALL,
     |variant| cases(8, 8, 8),
     |case| (case.batch * case.rows * piece_cols(case)).div_ceil(variant.threads() as usize)
 }
 
 strided! {
-    shared, matmul_shared, matmul_shared::Variant::ALL,
-    |variant| cases(variant.tile() as usize, variant.tile() as usize, variant.depth() as usize),
+    shared, matmul_shared { half }, matmul_shared::Variant::ALL,
+    |variant| with_halves(cases(variant.tile() as usize, variant.tile() as usize, variant.depth() as usize)),
     |case| {
         let tile = variant.tile() as usize;
         case.batch * case.rows.div_ceil(tile) * piece_cols(case).div_ceil(tile)
@@ -276,21 +300,23 @@ strided! {
 }
 
 strided! {
-    vector, matmul_vector, matmul_vector::Variant::ALL,
+    vector, matmul_vector {}, matmul_vector::Variant::ALL,
     |variant| vector_cases(variant),
     |case| case.batch * piece_cols(case).div_ceil(variant.tile_cols() as usize)
 }
 
-/// No more rows than a variant makes; along k in fours, with both sides contiguous there, where it reads four at once.
+/// No more rows than a variant makes; along k in fours, with both sides contiguous there, where it reads four at once; and
+/// of halves, if it is made for them.
 fn vector_cases(variant: matmul_vector::Variant) -> Vec<Case> {
-    let (rows, wide) = (variant.rows() as usize, variant.wide() as usize);
-    let mut cases = cases(rows, variant.tile_cols() as usize, (variant.share() * variant.wide()) as usize);
+    let (rows, wide, half) = (variant.rows() as usize, variant.wide() as usize, variant.half() == 1);
+    let step = if half { 2 * wide } else { wide };
+    let mut cases = cases(rows, variant.tile_cols() as usize, variant.share() as usize * step);
     for case in &mut cases {
         case.rows = case.rows.min(rows);
-        if wide > 1 {
-            case.depth = case.depth.next_multiple_of(wide);
-            (case.transpose_lhs, case.transpose_rhs) = (false, true);
-        }
+        case.depth = case.depth.next_multiple_of(step);
+        case.half = half;
+        case.transpose_lhs &= wide == 1;
+        case.transpose_rhs |= wide > 1 || half;
     }
     cases
 }
@@ -306,15 +332,75 @@ fn packed(plain: &Array) -> Vec<f32> {
     packed.data.iter().map(|&x| x as f32).collect()
 }
 
+/// `[batch][panel][k][4]`, two columns in a word.
+fn packed_halves(plain: &Array) -> Vec<u32> {
+    let numbers: Vec<f64> = packed(plain).into_iter().map(f64::from).collect();
+    kiln_reference::pack_half(&Array::new(&[numbers.len()], numbers))
+}
+
+/// A right side in the panels of a case.
+fn panels(case: &Case, product: &Product) -> Bind {
+    match case.half {
+        true => Bind::u32(&packed_halves(&product.rhs_plain)),
+        false => Bind::f32(&packed(&product.rhs_plain)),
+    }
+}
+
+/// In f32 and in halves.
+fn panel_cases(cases: Vec<Case>) -> Vec<Case> {
+    let both = |case: Case| [case, case.in_halves()];
+    cases.into_iter().filter(|case| !case.transpose_rhs).flat_map(both).collect()
+}
+
+#[test]
+fn flat() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in matmul_flat::Variant::ALL {
+        let (rows, tile) = (variant.rows() as usize, (variant.threads() * variant.panels()) as usize);
+        let mut cases = panel_cases(cases(rows, 8 * tile, 8));
+        for case in &mut cases {
+            case.depth = case.depth.next_multiple_of(4);
+            case.transpose_lhs = false;
+        }
+        for case in cases {
+            check(gpu, variant.kernel(), &case, |case, product| {
+                let (start, end) = case.columns();
+                let count = (end - start).div_ceil(8);
+                let [lhs_batch_stride, lhs_row_stride, _] = case.lhs_strides();
+                let row_tiles = case.rows.div_ceil(rows);
+                let params = matmul_flat::Params {
+                    rows: u(case.rows),
+                    cols: u(case.cols),
+                    depth: u(case.depth),
+                    batch: u(case.batch),
+                    lhs_batch_stride,
+                    lhs_row_stride,
+                    rhs_batch_stride: case.panel_stride(count),
+                    col_start: u(start),
+                    panels: u(count),
+                    output_cols: u(case.cols),
+                    row_tiles: u(row_tiles),
+                    flags: case.flags(),
+                };
+                let half = u32::from(case.half);
+                let overrides = matmul_flat::Overrides { activation: case.activation, half }.pairs();
+                let binds = case.binds(product, panels(case, product));
+                let groups = case.batch * row_tiles * count.div_ceil(tile);
+                Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+            });
+        }
+    }
+}
+
 #[test]
 fn register() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in matmul_register::Variant::ALL {
         let (tile_rows, tile_cols) = (variant.tile_rows() as usize, 8 * variant.tile_panels() as usize);
-        for case in cases(tile_rows, tile_cols, 8).into_iter().filter(|case| !case.transpose_rhs) {
+        for case in panel_cases(cases(tile_rows, tile_cols, 8)) {
             check(gpu, variant.kernel(), &case, |case, product| {
                 let (start, end) = case.columns();
-                let panels = (end - start).div_ceil(8);
+                let count = (end - start).div_ceil(8);
                 let [lhs_batch_stride, lhs_row_stride, lhs_k_stride] = case.lhs_strides();
                 let row_tiles = case.rows.div_ceil(tile_rows);
                 let params = matmul_register::Params {
@@ -325,16 +411,16 @@ fn register() {
                     lhs_batch_stride,
                     lhs_row_stride,
                     lhs_k_stride,
-                    // In vectors of four.
-                    rhs_batch_stride: if case.share_rhs { 0 } else { u(panels * case.depth * 2) },
+                    rhs_batch_stride: case.panel_stride(count),
                     col_start: u(start),
-                    panels: u(panels),
+                    panels: u(count),
                     output_cols: u(case.cols),
                     row_tiles: u(row_tiles),
                     flags: case.flags(),
                 };
-                let overrides = matmul_register::Overrides { activation: case.activation }.pairs();
-                let binds = case.binds(product, &packed(&product.rhs_plain));
+                let half = u32::from(case.half);
+                let overrides = matmul_register::Overrides { activation: case.activation, half }.pairs();
+                let binds = case.binds(product, panels(case, product));
                 let groups = case.batch * row_tiles * (end - start).div_ceil(tile_cols);
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
             });
@@ -369,7 +455,7 @@ fn pack(
     };
     let output = before.map_or_else(|| Bind::output(count), Bind::update);
     let groups = count.div_ceil(variant.threads() as usize);
-    Run::new(variant.kernel(), &params, vec![Bind::f32(&product.rhs), output], groups).output(gpu)
+    Run::new(variant.kernel(), &params, vec![product.rhs.clone(), output], groups).output(gpu)
 }
 
 #[test]
@@ -408,5 +494,68 @@ fn packs_in_pieces() {
         let got: Vec<u32> = output.iter().map(|x| x.to_bits()).collect();
         let expected = &expected[panels.0 * a_panel..panels.1 * a_panel];
         assert_same_bits(format_args!("panels {panels:?}"), &got, expected, &[panels.1 - panels.0, 5, 8]);
+    }
+}
+
+/// Packs the columns `[col_first, col_end)` of a matrix of halves into a destination of some of its panels.
+fn pack_halves(
+    gpu: &Gpu,
+    variant: matmul_pack_half::Variant,
+    case: &Case,
+    panels: (usize, usize),
+    before: Option<&[u32]>,
+) -> Vec<u32> {
+    let per_word = if case.half { 2 } else { 1 };
+    let (col_first, col_end) = case.columns();
+    let count = case.batch * (panels.1 - panels.0) * case.depth * 4;
+    let params = matmul_pack_half::Params {
+        count: u(count),
+        cols: u(case.cols),
+        depth: u(case.depth),
+        batch: u(case.batch),
+        src_batch_stride: u(case.cols * case.depth / per_word),
+        panel_start: u(panels.0),
+        panels: u(panels.1 - panels.0),
+        col_first: u(col_first),
+        col_end: u(col_end),
+    };
+    let before = before
+        .map_or(vec![f32::NAN; count], |words| words.iter().map(|&bits| f32::from_bits(bits)).collect());
+    let binds = vec![case.product().rhs, Bind::update(&before)];
+    let overrides = matmul_pack_half::Overrides { packed: u32::from(case.half) }.pairs();
+    let groups = count.div_ceil(variant.threads() as usize);
+    Run::new(variant.kernel(), &params, binds, groups).with(&overrides).words(gpu)
+}
+
+/// Of words of halves, and of numbers that are rounded.
+#[test]
+fn packs_halves_in_panels() {
+    let Some(gpu) = device::gpu() else { return };
+    let rows = matmul_pack_half::Variant::ALL.iter();
+    for (&variant, half) in rows.flat_map(|variant| [(variant, true), (variant, false)]) {
+        for [batch, words, cols] in sweep::shapes([&[1, 3], &sweep::sizes(8), &sweep::sizes(16)]) {
+            let case = Case { half, transpose_rhs: true, ..Case::new(batch, 1, 2 * words, cols) };
+            let got = pack_halves(gpu, variant, &case, (0, cols.div_ceil(8)), None);
+            let expected = packed_halves(&case.product().rhs_plain);
+            assert_same_bits(format_args!("{case:?}"), &got, &expected, &[got.len()]);
+        }
+        // Source pieces that end inside a panel and between the two columns of a word.
+        let whole = Case { half, transpose_rhs: true, ..Case::new(1, 1, 6, 37) };
+        let all = packed_halves(&whole.product().rhs_plain);
+        let a_panel = 4 * whole.depth;
+        for panels in [(0, 5), (0, 2), (2, 5)] {
+            let mut output = vec![u32::MAX; (panels.1 - panels.0) * a_panel];
+            for piece in [(0, 13), (13, 14), (14, 37)] {
+                let case = Case { piece: Some(piece), ..whole };
+                output = pack_halves(gpu, variant, &case, panels, Some(&output));
+            }
+            let expected = &all[panels.0 * a_panel..panels.1 * a_panel];
+            assert_same_bits(
+                format_args!("panels {panels:?}"),
+                &output,
+                expected,
+                &[panels.1 - panels.0, 6, 4],
+            );
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Right sides packed in vectors of four.
 
 use kiln_kernels::matmul_pack_wide;
+use kiln_reference::Array;
 use kiln_tests::compare::assert_same_bits;
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
@@ -32,7 +33,8 @@ fn packs_in_vectors() {
                 let count = batch * panels * depth * 8;
                 let groups = (batch * panels * depth.div_ceil(4)).div_ceil(variant.threads() as usize);
                 let binds = vec![Bind::f32(&input), Bind::output(count)];
-                let got = Run::new(variant.kernel(), &params, binds, groups).words(gpu);
+                let overrides = matmul_pack_wide::Overrides { half: 0 }.pairs();
+                let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).words(gpu);
                 let expected: Vec<u32> = (0..count)
                     .map(|flat| {
                         let (j, k) = (flat % 8, flat / 8 % depth);
@@ -43,7 +45,14 @@ fn packs_in_vectors() {
                     })
                     .collect();
                 let what = format!("{} of {batch} x {depth} x {cols} from {start}", variant.kernel());
-                assert_same_bits(what, &got, &expected, &[batch, panels, depth, 8]);
+                assert_same_bits(&what, &got, &expected, &[batch, panels, depth, 8]);
+                let numbers =
+                    Array::new(&[count], expected.iter().map(|&x| f64::from(f32::from_bits(x))).collect());
+                let overrides = matmul_pack_wide::Overrides { half: 1 }.pairs();
+                let binds = vec![Bind::f32(&input), Bind::output(count / 2)];
+                let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).words(gpu);
+                let expected = kiln_reference::pack_half(&numbers);
+                assert_same_bits(format_args!("{what}, halves"), &got, &expected, &[batch, panels, depth, 4]);
             }
         }
     }

@@ -1,11 +1,16 @@
 //! Kernels that walk rows: one result a row, or a row normalised.
 
-use kiln_kernels::{group_norm_row, l2_normalize_row, layer_norm_row, reduce_row, segment_mean, softmax_row};
+use kiln_kernels::{
+    Kernel, group_norm_row, l2_normalize_row, layer_norm_row, reduce_dense, reduce_row, rms_norm_row,
+    segment_mean, softmax_row,
+};
 use kiln_reference::Array;
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
-use kiln_tests::tolerance::{EXACT, GROUP_NORM, L2_NORMALIZE, LAYER_NORM, LOG_SOFTMAX, SOFTMAX, SUM};
+use kiln_tests::tolerance::{
+    EXACT, GROUP_NORM, L2_NORMALIZE, LAYER_NORM, LOG_SOFTMAX, RMS_NORM, SOFTMAX, SUM,
+};
 use kiln_tests::{data, device, sweep};
 
 use crate::support::{halves, repeated, strides, u};
@@ -125,6 +130,28 @@ fn l2_normalizes() {
             let terms = kiln_reference::l2_normalize_terms(&x, f64::from(epsilon));
             let what = format!("{} of {rows}x{cols}", variant.kernel());
             assert_close(what, &got, &expected, &L2_NORMALIZE.bounds(&terms));
+        }
+    }
+}
+
+#[test]
+fn rms_norms() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in rms_norm_row::Variant::ALL {
+        for [rows, numbers] in row_shapes(variant.threads(), variant.lanes()) {
+            let cols = numbers * variant.width() as usize;
+            let mut x = rows_with_nan("rms_norm.x", rows, cols);
+            x[..cols].fill(0.0); // a row without direction stays zero
+            let weight = data::uniform("rms_norm.weight", cols);
+            let epsilon = 1e-6;
+            let params = rms_norm_row::Params { rows: u(rows), cols: u(numbers), epsilon };
+            let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
+            let binds = vec![Bind::f32(&x), Bind::f32(&weight), Bind::output(rows * cols)];
+            let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+            let (x, weight) = (Array::from_f32(&[rows, cols], &x), Array::from_f32(&[cols], &weight));
+            let expected = kiln_reference::rms_norm(&x, &weight, f64::from(epsilon));
+            let what = format!("{} of {rows}x{cols}", variant.kernel());
+            assert_close(what, &got, &expected, &RMS_NORM.bounds(&expected));
         }
     }
 }
@@ -267,26 +294,48 @@ fn reduce(
     Some(Run::new(variant.kernel(), &params, binds, groups).with(&overrides).words(gpu))
 }
 
-fn check_reductions(variant: reduce_row::Variant, shape: &[usize], dims: &[usize], data: &[f32]) {
+/// A reduction of rows of neighbours.
+fn reduce_rows(
+    variant: reduce_dense::Variant,
+    op: u32,
+    [rows, cols]: [usize; 2],
+    x: &[f32],
+) -> Option<Vec<u32>> {
+    let gpu = device::gpu()?;
+    let params = reduce_dense::Params { rows: u(rows), cols: u(cols) / variant.width() };
+    let overrides = reduce_dense::Overrides { op }.pairs();
+    let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
+    let binds = vec![Bind::f32(x), Bind::output(rows)];
+    Some(Run::new(variant.kernel(), &params, binds, groups).with(&overrides).words(gpu))
+}
+
+/// Checks what `reduce` makes by each op's number.
+fn check_reductions(
+    kernel: &Kernel,
+    shape: &[usize],
+    dims: &[usize],
+    data: &[f32],
+    reduce: impl Fn(u32) -> Option<Vec<u32>>,
+) {
     let x = Array::from_f32(shape, data);
-    let what = |name: &str| format!("{} ({name}) of {shape:?} over {dims:?}", variant.kernel());
+    let what = |name: &str| format!("{kernel} ({name}) of {shape:?} over {dims:?}");
     let floats = |words: Vec<u32>| words.into_iter().map(f32::from_bits).collect::<Vec<_>>();
 
-    let Some(sum) = reduce(variant, 0, shape, dims, data) else { return };
+    let Some(sum) = reduce(0) else { return };
     let expected = kiln_reference::sum(&x, dims, false);
     let bounds = SUM.bounds(&kiln_reference::sum(&x.abs(), dims, false));
     assert_close(what("sum"), &floats(sum), &expected, &bounds);
 
-    let Some(mean) = reduce(variant, 1, shape, dims, data) else { return };
+    let Some(mean) = reduce(1) else { return };
     let expected = kiln_reference::mean(&x, dims, false);
     let bounds = SUM.bounds(&kiln_reference::mean(&x.abs(), dims, false));
     assert_close(what("mean"), &floats(mean), &expected, &bounds);
 
-    let Some(max) = reduce(variant, 2, shape, dims, data) else { return };
+    let Some(max) = reduce(2) else { return };
     let expected = kiln_reference::max(&x, dims, false);
     assert_close(what("max"), &floats(max), &expected, &EXACT.bounds(&expected));
 
-    let Some(argmax) = reduce(variant, 3, shape, dims, data) else { return };
+    let Some(argmax) = reduce(3) else { return };
     let expected = kiln_reference::argmax(&x, dims, false);
     let places: Vec<u32> = expected.data.iter().map(|&place| place as u32).collect();
     assert_same_bits(what("argmax"), &argmax, &places, &expected.shape);
@@ -297,7 +346,23 @@ fn reduces_rows() {
     for &variant in reduce_row::Variant::ALL {
         for [rows, cols] in row_shapes(variant.threads(), variant.lanes()) {
             let x = rows_with_nan("reduce.x", rows, cols);
-            check_reductions(variant, &[rows, cols], &[1], &x);
+            check_reductions(variant.kernel(), &[rows, cols], &[1], &x, |op| {
+                reduce(variant, op, &[rows, cols], &[1], &x)
+            });
+        }
+    }
+}
+
+#[test]
+fn reduces_rows_of_neighbours() {
+    for &variant in reduce_dense::Variant::ALL {
+        let long = [[1, 32_128], [3, 5000]].map(|[rows, cols]| [rows, cols / variant.width() as usize]);
+        for [rows, numbers] in row_shapes(variant.threads(), variant.lanes()).into_iter().chain(long) {
+            let cols = numbers * variant.width() as usize;
+            let x = rows_with_nan("reduce.x", rows, cols);
+            check_reductions(variant.kernel(), &[rows, cols], &[1], &x, |op| {
+                reduce_rows(variant, op, [rows, cols], &x)
+            });
         }
     }
 }
@@ -316,7 +381,8 @@ fn reduces_any_axes() {
     ];
     for &variant in reduce_row::Variant::ALL {
         for (shape, dims) in table {
-            check_reductions(variant, shape, dims, &data::uniform("reduce.axes", shape.iter().product()));
+            let x = data::uniform("reduce.axes", shape.iter().product());
+            check_reductions(variant.kernel(), shape, dims, &x, |op| reduce(variant, op, shape, dims, &x));
         }
     }
 }
@@ -325,32 +391,42 @@ fn reduces_any_axes() {
 #[test]
 fn the_greatest_of_ties_nan_and_infinities() {
     let (nan, low) = (f32::NAN, f32::NEG_INFINITY);
-    for &variant in reduce_row::Variant::ALL {
-        // Ties lie in different lanes, and in one lane at different steps.
-        let mut x = vec![-1.0f32; 5 * 300];
-        let (equal, mixed) =
-            (&[(7, 5.0), (129, 5.0), (135, 5.0)], &[(200, nan), (20, nan), (3, f32::INFINITY)]);
-        for (row, marks) in [(0, &equal[..]), (1, &mixed[..])] {
-            for &(col, value) in marks {
-                x[row * 300 + col] = value;
-            }
+    // Ties lie in different lanes, in one lane at different steps, and in one vector.
+    let mut x = vec![-1.0f32; 6 * 300];
+    let equal = &[(7, 5.0), (129, 5.0), (135, 5.0)];
+    let (mixed, near) = (&[(200, nan), (20, nan), (3, f32::INFINITY)], &[(42, 5.0), (41, 5.0), (74, 5.0)]);
+    for (row, marks) in [(0, &equal[..]), (1, &mixed[..]), (5, &near[..])] {
+        for &(col, value) in marks {
+            x[row * 300 + col] = value;
         }
-        x[600..900].fill(low);
-        x[900 + 299] = 0.0;
-        check_reductions_without_sum(variant, &[5, 300], &x, &[7, 20, 0, 299, 0]);
+    }
+    x[600..900].fill(low);
+    x[900 + 299] = 0.0;
+    let (shape, places) = ([6, 300], [7, 20, 0, 299, 0, 41]);
+    for &variant in reduce_row::Variant::ALL {
+        check_greatest(variant.kernel(), &shape, &x, &places, |op| reduce(variant, op, &shape, &[1], &x));
+    }
+    for &variant in reduce_dense::Variant::ALL {
+        check_greatest(variant.kernel(), &shape, &x, &places, |op| reduce_rows(variant, op, shape, &x));
     }
 }
 
-fn check_reductions_without_sum(variant: reduce_row::Variant, shape: &[usize], x: &[f32], places: &[u32]) {
+fn check_greatest(
+    kernel: &Kernel,
+    shape: &[usize],
+    x: &[f32],
+    places: &[u32],
+    reduce: impl Fn(u32) -> Option<Vec<u32>>,
+) {
     let array = Array::from_f32(shape, x);
     let expected = kiln_reference::argmax(&array, &[1], false);
     assert_eq!(expected.data, places.iter().map(|&p| f64::from(p)).collect::<Vec<_>>(), "the table is wrong");
-    let Some(argmax) = reduce(variant, 3, shape, &[1], x) else { return };
-    assert_same_bits(variant.kernel(), &argmax, places, &[places.len()]);
-    let Some(max) = reduce(variant, 2, shape, &[1], x) else { return };
+    let Some(argmax) = reduce(3) else { return };
+    assert_same_bits(kernel, &argmax, places, &[places.len()]);
+    let Some(max) = reduce(2) else { return };
     let max: Vec<f32> = max.into_iter().map(f32::from_bits).collect();
     let expected = kiln_reference::max(&array, &[1], false);
-    assert_close(variant.kernel(), &max, &expected, &EXACT.bounds(&expected));
+    assert_close(kernel, &max, &expected, &EXACT.bounds(&expected));
 }
 
 #[test]

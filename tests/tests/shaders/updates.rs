@@ -1,7 +1,9 @@
 //! Kernels that change variables in place. Each runs whole, in part, and with a guard that says no.
 
 use bytemuck::Pod;
-use kiln_kernels::{Kernel, accumulate, adam, lerp, put_row, rms_prop, rms_prop_momentum, sgd, sgd_momentum};
+use kiln_kernels::{
+    Kernel, accumulate, adam, lerp, put_rows, rms_prop, rms_prop_momentum, sgd, sgd_momentum,
+};
 use kiln_reference::Array;
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
@@ -270,26 +272,40 @@ fn a_new_sum_forgets_nan() {
     }
 }
 
+/// A part of each row, into a whole table and into pieces of it, by indices of which some lie outside.
 #[test]
-fn rows_put_in_their_place() {
+fn rows_put_in_their_places() {
     let Some(gpu) = device::gpu() else { return };
-    for variant in put_row::Variant::ALL {
-        for cols in [1, 5, 64, 65, 200] {
-            let rows = 7;
-            let table = data::uniform("table", rows * cols);
-            let row = data::uniform("row", cols);
-            for index in [0, 3, 6, 7, u32::MAX] {
-                let params = put_row::Params { rows: u(rows), cols: u(cols) };
-                let binds = vec![Bind::update(&table), Bind::f32(&row), Bind::u32(&[index])];
-                let groups = cols.div_ceil(variant.threads() as usize);
+    for &variant in put_rows::Variant::ALL {
+        let each = if variant == put_rows::Variant::Quad { 4 } else { 1 };
+        for (cols, width, first) in [(1, 1, 0), (5, 15, 5), (16, 16, 0), (64, 193, 128), (65, 200, 3)] {
+            let (all, index) = (7, [3, u32::MAX, 0, 6, 7]);
+            let table = data::uniform("table", all * cols * each);
+            let input = data::uniform("rows", index.len() * width * each);
+            for (start, end) in [(0, 7), (0, 3), (3, 7), (4, 6)] {
+                let params = put_rows::Params {
+                    rows: u(index.len()),
+                    cols: u(cols),
+                    width: u(width),
+                    first_col: u(first),
+                    row_first: u(start),
+                    row_end: u(end),
+                };
+                let piece = &table[start * cols * each..end * cols * each];
+                let binds = vec![Bind::update(piece), Bind::f32(&input), Bind::u32(&index)];
+                let groups = (index.len() * cols).div_ceil(variant.threads() as usize);
                 let made = Run::new(variant.kernel(), &params, binds, groups).words(gpu);
-                let mut expected: Vec<u32> = table.iter().map(|x| x.to_bits()).collect();
-                if (index as usize) < rows {
-                    for (col, x) in row.iter().enumerate() {
-                        expected[index as usize * cols + col] = x.to_bits();
+                let mut expected: Vec<u32> = piece.iter().map(|x| x.to_bits()).collect();
+                for (row, place) in index.iter().map(|&place| place as usize).enumerate() {
+                    if (start..end).contains(&place) {
+                        for i in 0..cols * each {
+                            let from = input[(row * width + first) * each + i];
+                            expected[(place - start) * cols * each + i] = from.to_bits();
+                        }
                     }
                 }
-                assert_same_bits(variant.kernel(), &made, &expected, &[rows, cols]);
+                let what = format!("{} {cols} of {width} from {first} into {start}..{end}", variant.kernel());
+                assert_same_bits(what, &made, &expected, &[end - start, cols * each]);
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::GraphBuilder;
 use crate::error::Result;
 use crate::graph::Value;
-use crate::ops::{Activation, Dropout, Prelu, Scalar, Softmax, Unary};
+use crate::ops::{Activation, Dropout, Gated, Prelu, Scalar, Softmax, Unary};
 
 /// The ops, as in `torch.nn.functional`. Each returns [`EngineError::Op`](crate::EngineError::Op) where shapes, types or
 /// options do not fit; the types named in the text give the contract in full.
@@ -47,6 +47,11 @@ impl GraphBuilder {
     /// [`Unary::LeakyRelu`]; PyTorch's default slope is 0.01.
     pub fn leaky_relu(&mut self, x: Value, slope: f32) -> Result<Value> {
         self.apply(Unary::LeakyRelu(Scalar::new(slope)), &[x])
+    }
+
+    /// `activation(x[..n]) * x[n..]` by the halves of the last dimension ([`Gated`]).
+    pub fn gated(&mut self, activation: Activation, x: Value) -> Result<Value> {
+        self.apply(Gated { activation }, &[x])
     }
 
     /// A rectifier whose slope is a weight, of `[C]` or `[1]` ([`Prelu`]).

@@ -5,7 +5,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::ops::{
     BatchNorm, ChannelJoin, ChannelResult, ChannelSum, ChannelTerms, GroupNorm, L2Normalize, LayerNorm,
-    LocalResponseNorm, OpRules, Scalar, Statistics, expect,
+    LocalResponseNorm, OpRules, RmsNorm, Scalar, Statistics, expect,
 };
 
 /// What [`GraphBuilder::batch_norm_training`] makes of a batch.
@@ -172,6 +172,11 @@ impl GraphBuilder {
     /// Division by the mean square of neighbouring channels ([`LocalResponseNorm`]).
     pub fn local_response_norm(&mut self, x: Value, options: LocalResponseNorm) -> Result<Value> {
         self.apply(options, &[x])
+    }
+
+    /// Division by the root mean square over the last dimension, and a weight of `[last]` ([`RmsNorm`]).
+    pub fn rms_norm(&mut self, x: Value, weight: Value, epsilon: f32) -> Result<Value> {
+        self.apply(RmsNorm { epsilon: Scalar::new(epsilon) }, &[x, weight])
     }
 
     /// Division by the norm over the last dimension ([`L2Normalize`]).

@@ -35,6 +35,14 @@ pub struct AdaptivePool2d {
 impl OpRules for AdaptivePool2d {
     const NAME: &'static str = "adaptive_pool2d";
 
+    fn name(&self) -> &'static str {
+        match self.pooling {
+            AdaptivePooling::Max => "adaptive_max_pool2d",
+            AdaptivePooling::MaxIndex => "adaptive_max_pool2d_indices",
+            AdaptivePooling::Average => "adaptive_avg_pool2d",
+        }
+    }
+
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let [input] = expect::inputs(inputs)?;
         expect::dtype("input", input, DType::F32)?;

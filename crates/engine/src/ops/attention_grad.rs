@@ -39,7 +39,7 @@ impl OpRules for AttentionGrad {
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let [q, k, v, spans, grad, sums] = expect::inputs(inputs)?;
-        let attention = Attention { heads: self.heads, scale: self.scale };
+        let attention = Attention { heads: self.heads, scale: self.scale, relative_bias: false };
         let result = attention.infer(&[q, k, v, spans])?;
         expect::numbers("gradient", grad, &result.shape)?;
         expect::numbers("sums", sums, &[q.rows(), self.heads, 2])?;

@@ -26,7 +26,7 @@ impl OpRules for AttentionGradSums {
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let [q, k, spans, result, grad] = expect::inputs(inputs)?;
-        let attention = Attention { heads: self.heads, scale: self.scale };
+        let attention = Attention { heads: self.heads, scale: self.scale, relative_bias: false };
         let made = attention.infer(&[q, k, k, spans])?;
         expect::numbers("result", result, &made.shape)?;
         expect::numbers("gradient", grad, &made.shape)?;

@@ -1,6 +1,6 @@
 //! Matrix products, with bias, activation and residual in the same kernel.
 
-use kiln_kernels::{matmul_naive, matmul_register, matmul_shared, matmul_vector};
+use kiln_kernels::{matmul_flat, matmul_naive, matmul_register, matmul_shared, matmul_vector};
 
 use super::{Epilogue, OpRules, PANEL, expect};
 use crate::autodiff::Backward;
@@ -17,11 +17,36 @@ pub enum RhsLayout {
     RowMajor,
     /// `[..][cols][depth]`: a linear layer's weight. A large one is split over its columns.
     Transposed,
+    /// u32 `[..][cols][depth / 2]`, made by [`PackHalf`](super::PackHalf): two halves along the depth in a word. They are
+    /// widened exactly, but that a driver may take those below 2^-14 for zero.
+    TransposedHalves,
     /// `[..][panels][depth][8]`, made by [`PackPanels`](super::PackPanels).
     Panels {
         /// Columns that hold data; the last panel is padded.
         cols: usize,
     },
+    /// u32 `[..][panels][depth][4]`, made by [`PackHalfPanels`](super::PackHalfPanels).
+    HalfPanels {
+        /// Columns that hold data; the last panel is padded.
+        cols: usize,
+    },
+}
+
+impl RhsLayout {
+    /// Whether the right side lies in panels of columns.
+    pub fn is_panels(self) -> bool {
+        matches!(self, RhsLayout::Panels { .. } | RhsLayout::HalfPanels { .. })
+    }
+
+    /// Whether it is of halves, two in a word.
+    pub fn is_halves(self) -> bool {
+        matches!(self, RhsLayout::TransposedHalves | RhsLayout::HalfPanels { .. })
+    }
+
+    /// The columns of a row of it, as tensors are cut.
+    fn cols_per_row(self) -> usize {
+        if self.is_panels() { PANEL } else { 1 }
+    }
 }
 
 /// `lhs rhs` over the last two dimensions, with an [`Epilogue`] by columns: `torch.matmul`, or
@@ -52,7 +77,7 @@ impl Matmul {
 
     /// Sizes of the product, from its two sides.
     pub(crate) fn geometry(&self, lhs: &TensorDesc, rhs: &TensorDesc) -> Result<Geometry, Mismatch> {
-        let rhs_core = if matches!(self.rhs, RhsLayout::Panels { .. }) { 3 } else { 2 };
+        let rhs_core = if self.rhs.is_panels() { 3 } else { 2 };
         if lhs.rank() < 2 {
             return Err(Mismatch::new("left side rank", "at least 2", lhs));
         }
@@ -71,11 +96,13 @@ impl Matmul {
         let (rhs_depth, cols) = match self.rhs {
             RhsLayout::RowMajor => (rhs_matrix[0], rhs_matrix[1]),
             RhsLayout::Transposed => (rhs_matrix[1], rhs_matrix[0]),
-            RhsLayout::Panels { cols } => {
+            RhsLayout::TransposedHalves => (2 * rhs_matrix[1], rhs_matrix[0]),
+            RhsLayout::Panels { cols } | RhsLayout::HalfPanels { cols } => {
+                let words = if self.rhs.is_halves() { PANEL / 2 } else { PANEL };
                 expect::shape(
                     "packed right side",
                     rhs,
-                    &[rhs_batch, &[cols.div_ceil(PANEL), rhs_matrix[1], PANEL]].concat(),
+                    &[rhs_batch, &[cols.div_ceil(PANEL), rhs_matrix[1], words]].concat(),
                 )?;
                 (rhs_matrix[1], cols)
             }
@@ -136,6 +163,7 @@ struct Launch {
     output_cols: u32,
     flags: u32,
     activation: u32,
+    half: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -155,7 +183,8 @@ impl OpRules for Matmul {
             return Err(Mismatch::new("number of inputs", "at least 2", inputs.len()));
         };
         expect::dtype("left side", lhs, DType::F32)?;
-        expect::dtype("right side", rhs, DType::F32)?;
+        let rhs_type = if self.rhs.is_halves() { DType::U32 } else { DType::F32 };
+        expect::dtype("right side", rhs, rhs_type)?;
         let geometry = self.geometry(lhs, rhs)?;
         let output = TensorDesc::f32(geometry.output_shape());
         self.epilogue.check(2, inputs, geometry.cols, &output)?;
@@ -188,7 +217,7 @@ impl OpRules for Matmul {
         let transposed = match self.rhs {
             RhsLayout::RowMajor => false,
             RhsLayout::Transposed => true,
-            RhsLayout::Panels { .. } => return Err(backward.refuse("a product of plain matrices")),
+            _ => return Err(backward.refuse("a product of plain matrices of f32")),
         };
         if self.epilogue != Epilogue::default() {
             return Err(backward.refuse("a product without an epilogue, which passes add later"));
@@ -256,16 +285,17 @@ impl Matmul {
         let panels = geometry.cols.div_ceil(PANEL) as u32;
         let (rhs_k, rhs_col) = match self.rhs {
             RhsLayout::RowMajor => (cols, 1),
-            RhsLayout::Transposed => (1, depth),
-            RhsLayout::Panels { .. } => (0, 0),
+            RhsLayout::Transposed | RhsLayout::TransposedHalves => (1, depth),
+            RhsLayout::Panels { .. } | RhsLayout::HalfPanels { .. } => (0, 0),
         };
         let rhs_batch = match (geometry.rhs_batched, self.rhs) {
             (false, _) => 0,
             // In vectors of four.
             (true, RhsLayout::Panels { .. }) => panels * depth * (PANEL as u32 / 4),
+            (true, RhsLayout::HalfPanels { .. }) => panels * depth,
             (true, _) => depth * cols,
         };
-        let width = if matches!(self.rhs, RhsLayout::Panels { .. }) { PANEL } else { 1 };
+        let width = self.rhs.cols_per_row();
         let by_cols = !geometry.rhs_batched && self.rhs != RhsLayout::RowMajor;
         let (col_start, piece_cols) = if by_cols {
             let end = (piece.rows.end * width).min(geometry.cols);
@@ -285,6 +315,7 @@ impl Matmul {
             output_cols: cols,
             flags: self.epilogue.flags(),
             activation: self.epilogue.activation_code(),
+            half: u32::from(self.rhs.is_halves()),
         }
     }
 
@@ -308,14 +339,15 @@ impl Matmul {
 }
 
 fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, sides: Sides) -> Result<()> {
-    let Launch { rows, cols, depth, batch, col_start, piece_cols, output_cols, flags, activation, .. } =
-        *launch;
+    let Launch {
+        rows, cols, depth, batch, col_start, piece_cols, output_cols, flags, activation, half, ..
+    } = *launch;
     let [lhs_batch_stride, lhs_row_stride, lhs_k_stride] = launch.lhs_strides;
     let [rhs_batch_stride, rhs_k_stride, rhs_col_stride] = launch.rhs_strides;
     let Sides { lhs, rhs, bias, residual, output } = sides;
     // One macro for the three kernels that share their parameters and bindings.
     macro_rules! strided {
-        ($kernel:ident, $variant:expr, $groups:expr) => {{
+        ($kernel:ident { $($free:ident),* }, $variant:expr, $groups:expr) => {{
             let params = $kernel::Params {
                 rows,
                 cols,
@@ -333,7 +365,7 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 flags,
             };
             let bindings = $kernel::Bindings { lhs, rhs, bias, residual, output };
-            let overrides = $kernel::Overrides { activation };
+            let overrides = $kernel::Overrides { activation, $($free),* };
             lowering.dispatch($variant.kernel(), overrides.pairs(), &params, bindings.into_array(), $groups)
         }};
     }
@@ -359,16 +391,36 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 flags,
             };
             let bindings = matmul_register::Bindings { lhs, rhs, bias, residual, output };
-            let overrides = matmul_register::Overrides { activation };
+            let overrides = matmul_register::Overrides { activation, half };
             let groups = tiles(variant.tile_rows(), PANEL as u32 * variant.tile_panels());
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
         }
+        MatmulKernel::Flat(variant) => {
+            let params = matmul_flat::Params {
+                rows,
+                cols,
+                depth,
+                batch,
+                lhs_batch_stride,
+                lhs_row_stride,
+                rhs_batch_stride,
+                col_start,
+                panels: piece_cols.div_ceil(PANEL as u32),
+                output_cols,
+                row_tiles: rows.div_ceil(variant.rows()),
+                flags,
+            };
+            let bindings = matmul_flat::Bindings { lhs, rhs, bias, residual, output };
+            let overrides = matmul_flat::Overrides { activation, half };
+            let groups = tiles(variant.rows(), PANEL as u32 * variant.panels() * variant.threads());
+            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+        }
         MatmulKernel::Shared(variant) => {
-            strided!(matmul_shared, variant, tiles(variant.tile(), variant.tile()))
+            strided!(matmul_shared { half }, variant, tiles(variant.tile(), variant.tile()))
         }
         MatmulKernel::Vector(variant) => {
             strided!(
-                matmul_vector,
+                matmul_vector {},
                 variant,
                 u64::from(batch) * u64::from(piece_cols.div_ceil(variant.tile_cols()))
             )
@@ -376,7 +428,7 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
         MatmulKernel::Naive => {
             let variant = matmul_naive::Variant::Base;
             let count = u64::from(batch) * u64::from(rows) * u64::from(piece_cols);
-            strided!(matmul_naive, variant, count.div_ceil(u64::from(variant.threads())))
+            strided!(matmul_naive {}, variant, count.div_ceil(u64::from(variant.threads())))
         }
     }
 }
@@ -386,7 +438,10 @@ mod tests {
     use super::*;
 
     fn infer(op: Matmul, shapes: &[&[usize]]) -> Result<Vec<usize>, String> {
-        let descs: Vec<TensorDesc> = shapes.iter().map(|&shape| TensorDesc::f32(shape)).collect();
+        let mut descs: Vec<TensorDesc> = shapes.iter().map(|&shape| TensorDesc::f32(shape)).collect();
+        if op.rhs.is_halves() {
+            descs[1].dtype = DType::U32;
+        }
         let descs: Vec<&TensorDesc> = descs.iter().collect();
         op.infer(&descs).map(|desc| desc.shape).map_err(|mismatch| mismatch.to_string())
     }
@@ -397,6 +452,8 @@ mod tests {
         let linear =
             Matmul { epilogue: Epilogue::with_bias(true), ..Matmul::with_rhs(RhsLayout::Transposed) };
         let packed = Matmul::with_rhs(RhsLayout::Panels { cols: 9 });
+        let halves = Matmul::with_rhs(RhsLayout::TransposedHalves);
+        let half_panels = Matmul::with_rhs(RhsLayout::HalfPanels { cols: 9 });
         let transposed = Matmul { transpose_lhs: true, ..plain };
         type Row<'a> = (Matmul, &'a [&'a [usize]], Result<&'a [usize], &'a str>);
         let table: &[Row<'_>] = &[
@@ -407,6 +464,19 @@ mod tests {
             (transposed, &[&[3, 2], &[3, 4]], Ok(&[2, 4])),
             (linear, &[&[2, 3], &[4, 3], &[4]], Ok(&[2, 4])),
             (packed, &[&[2, 3], &[2, 3, 8]], Ok(&[2, 9])),
+            (halves, &[&[2, 6], &[5, 3]], Ok(&[2, 5])),
+            (halves, &[&[7, 2, 6], &[7, 5, 3]], Ok(&[7, 2, 5])),
+            (half_panels, &[&[2, 3], &[2, 3, 4]], Ok(&[2, 9])),
+            (
+                halves,
+                &[&[2, 3], &[5, 3]],
+                Err("right side depth: expected 3, as left side f32[2, 3] has, got u32[5, 3]"),
+            ),
+            (
+                half_panels,
+                &[&[2, 3], &[2, 3, 8]],
+                Err("packed right side: expected [2, 3, 4], got u32[2, 3, 8]"),
+            ),
             (
                 plain,
                 &[&[2, 3], &[4, 4]],

@@ -76,9 +76,10 @@ impl OpRules for PackPanels {
                         false => matmul_pack_wide::Variant::Across,
                     };
                     let bindings = matmul_pack_wide::Bindings { input: from, output: block.output };
+                    let overrides = matmul_pack_wide::Overrides { half: 0 }.pairs();
                     let groups =
                         (batch as usize * panels.len() * fours).div_ceil(variant.threads() as usize) as u64;
-                    lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+                    lowering.dispatch(variant.kernel(), overrides, &params, bindings.into_array(), groups)?;
                     continue;
                 }
                 let params = matmul_pack::Params {

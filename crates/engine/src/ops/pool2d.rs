@@ -117,6 +117,14 @@ impl Pool2d {
 impl OpRules for Pool2d {
     const NAME: &'static str = "pool2d";
 
+    fn name(&self) -> &'static str {
+        match self.pooling {
+            Pooling::Max => "max_pool2d",
+            Pooling::MaxIndex => "max_pool2d_indices",
+            Pooling::Average(_) => "avg_pool2d",
+        }
+    }
+
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let [input] = expect::inputs(inputs)?;
         let axes = self.axes(input)?;
@@ -346,6 +354,15 @@ mod tests {
     }
 
     /// Dilation makes room for padding.
+    /// As `kiln summary` calls them, and PyTorch.
+    #[test]
+    fn names_say_what_becomes_of_a_window() {
+        let average = Pooling::Average(AveragePadding::Include);
+        let name = |pooling| Pool2d { pooling, options: PoolOptions::new([2, 2]) }.name();
+        let names = [Pooling::Max, Pooling::MaxIndex, average].map(name);
+        assert_eq!(names, ["max_pool2d", "max_pool2d_indices", "avg_pool2d"]);
+    }
+
     #[test]
     fn padding_is_measured_against_the_dilated_window() {
         let options = PoolOptions { padding: Padding::all(2), dilation: [2, 2], ..PoolOptions::new([3, 3]) };

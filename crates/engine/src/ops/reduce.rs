@@ -1,6 +1,7 @@
 //! Sums, means and maxima over any dimensions.
 
-use kiln_kernels::{reduce_columns, reduce_row};
+use kiln_gpu::DeviceProfile;
+use kiln_kernels::{reduce_columns, reduce_dense, reduce_row};
 
 use super::{OpRules, expect};
 use crate::autodiff::Backward;
@@ -39,6 +40,10 @@ pub struct Reduce {
 const MANY_COLUMNS: usize = 4096;
 const FEW_ROWS: usize = 64;
 
+/// On a software adapter, rows up to which each is shared among its vector lanes, and how long they must be for that.
+const FEW_DENSE: u32 = 16;
+const LONG_DENSE: u32 = 64;
+
 impl Reduce {
     /// Whether to sum down the columns of a matrix, which is what sums over the first dimensions are: where there are
     /// enough columns for the device, or few rows, and these are not too many for one invocation.
@@ -47,6 +52,9 @@ impl Reduce {
         let leading = self.dims.iter().copied().eq(0..self.dims.len());
         let (input, cols) = (lowering.input(0).desc, lowering.output.desc.elements());
         let rows = input.elements() / cols;
+        if cols == 1 && dense(lowering.profile, 1, rows as u32).is_some() {
+            return false;
+        }
         let fills = match lowering.profile.kind.is_software() {
             true => looped(rows.div_ceil(64) as u64, 1) + 2 * rows as u64 <= SOFTWARE_ITERATIONS,
             false => cols >= MANY_COLUMNS || rows <= FEW_ROWS,
@@ -136,6 +144,23 @@ impl OpRules for Reduce {
             let cols = cols_shape.iter().product::<usize>() as u32;
             let kept = View::merged(&kept_shape, [&kept_strides]);
             let reduced = View::merged(&cols_shape, [&cols_strides]);
+            let input = if by_rows { lowering.rowwise(0, &block)? } else { lowering.whole(0)? };
+            let neighbours = |view: &View<1>, stride| view.rank() == 1 && view.strides[0][0] == stride;
+            let is_dense = neighbours(&reduced, 1) && (kept.rank() == 0 || neighbours(&kept, cols as usize));
+            if let Some(variant) = dense(lowering.profile, block.elements, cols).filter(|_| is_dense) {
+                let params = reduce_dense::Params { rows: block.elements, cols: cols / variant.width() };
+                let bindings = reduce_dense::Bindings { input, output: block.output };
+                let groups = u64::from(block.elements.div_ceil(variant.threads() / variant.lanes()));
+                let overrides = reduce_dense::Overrides { op };
+                lowering.dispatch(
+                    variant.kernel(),
+                    overrides.pairs(),
+                    &params,
+                    bindings.into_array(),
+                    groups,
+                )?;
+                continue;
+            }
             let (kept_low, kept_high) = halves(&kept.shape);
             let (kept_stride_low, kept_stride_high) = halves(&kept.strides[0]);
             let (cols_low, cols_high) = halves(&reduced.shape);
@@ -154,10 +179,7 @@ impl OpRules for Reduce {
                 cols_stride_low,
                 cols_stride_high,
             };
-            let bindings = reduce_row::Bindings {
-                input: if by_rows { lowering.rowwise(0, &block)? } else { lowering.whole(0)? },
-                output: block.output,
-            };
+            let bindings = reduce_row::Bindings { input, output: block.output };
             // For each element, a loop over the dimensions of its address.
             let address = looped(u64::from(reduced.rank()), 0);
             let variant = match row_form(lowering.profile, cols, looped(u64::from(cols), address)) {
@@ -199,4 +221,19 @@ impl OpRules for Reduce {
         };
         Ok(vec![Some(gradient)])
     }
+}
+
+/// How a software adapter reduces rows of neighbours, where one invocation may loop that long: a GPU's caches make no
+/// difference between these and others.
+fn dense(profile: &DeviceProfile, rows: u32, cols: u32) -> Option<reduce_dense::Variant> {
+    use reduce_dense::Variant;
+    let wide = usize::from(cols.is_multiple_of(4));
+    let serial = [Variant::Serial, Variant::SerialWide][wide];
+    let octet = [Variant::Octet, Variant::OctetWide][wide];
+    let fits = |variant: &Variant| {
+        looped(u64::from((cols / variant.width()).div_ceil(variant.lanes())), 0) <= SOFTWARE_ITERATIONS
+    };
+    let few = rows <= FEW_DENSE && cols >= LONG_DENSE;
+    let order = if few { [octet, serial] } else { [serial, octet] };
+    order.into_iter().find(fits).filter(|_| profile.kind.is_software())
 }

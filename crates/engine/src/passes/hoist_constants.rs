@@ -68,11 +68,11 @@ fn expressions(graph: &Graph, constant: &[bool]) -> Vec<String> {
         .iter()
         .map(|info| match &info.origin {
             Origin::Constant(name) => format!("{name:?}{:?}", info.desc.shape),
-            Origin::Literal(bits) if bits.len() <= 8 => format!("literal{:?}{bits:x?}", info.desc.shape),
+            Origin::Literal(bits) if bits.len() <= 8 => format!("literal {}{bits:x?}", info.desc),
             Origin::Literal(bits) => {
                 let hasher = BuildHasherDefault::<DefaultHasher>::default();
                 let (once, twice) = (hasher.hash_one(bits), hasher.hash_one((bits, "again")));
-                format!("literal{:?}{once:016x}{twice:016x}", info.desc.shape)
+                format!("literal {}{once:016x}{twice:016x}", info.desc)
             }
             _ => String::new(),
         })

@@ -4,15 +4,16 @@ use kiln_gpu::DeviceProfile;
 
 use super::Rewriter;
 use crate::error::Result;
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, Value};
 use crate::ops::{
-    Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, Matmul, Op, PackPanels, Permute, Reshape,
-    RhsLayout,
+    Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, Matmul, Op, PackHalfPanels, PackPanels,
+    Permute, Reshape, RhsLayout,
 };
 use crate::select;
 use crate::tensor::MAX_RANK;
 
-/// Inserts a [`PackPanels`] before each product and each convolution that a register kernel shall compute. For a weight,
+/// Inserts a [`PackPanels`] or [`PackHalfPanels`] before each product and each convolution that a register kernel shall
+/// compute. For a weight,
 /// `hoist_constants` then moves it to load time.
 ///
 /// # Errors
@@ -23,7 +24,7 @@ pub fn pack_weights(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
     let constant = graph.constant_values();
     for node in graph.nodes() {
         match &node.op {
-            Op::Matmul(matmul) if !matches!(matmul.rhs, RhsLayout::Panels { .. }) => {
+            Op::Matmul(matmul) if !matmul.rhs.is_panels() => {
                 pack(&mut rewriter, matmul, node, profile, constant[node.inputs[1].index()])?;
             }
             Op::Conv2d(conv) if conv.weight == ConvWeight::Plain => {
@@ -48,16 +49,35 @@ fn pack(
     let (lhs, rhs) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
     let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
     // Panels have a dimension more.
-    if rhs.rank() == MAX_RANK || !select::wants_panels(profile, &geometry, constant) {
+    if rhs.rank() == MAX_RANK || !select::wants_panels(profile, matmul, &geometry, constant) {
         return rewriter.keep(node);
     }
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
-    let pack = PackPanels { transposed: matmul.rhs == RhsLayout::Transposed };
-    inputs[1] = rewriter.new.add_node(pack.into(), vec![inputs[1]], node.path.clone())?;
-    let packed = Matmul { rhs: RhsLayout::Panels { cols: geometry.cols }, ..*matmul };
+    if let Some(source) =
+        source_of_halves(rewriter.old, node.inputs[1]).filter(|_| constant && matmul.rhs.is_halves())
+    {
+        inputs[1] = rewriter.value(source);
+    }
+    let cols = geometry.cols;
+    let (pack, rhs): (Op, _) = match matmul.rhs.is_halves() {
+        true => (PackHalfPanels.into(), RhsLayout::HalfPanels { cols }),
+        false => {
+            let transposed = matmul.rhs == RhsLayout::Transposed;
+            (PackPanels { transposed }.into(), RhsLayout::Panels { cols })
+        }
+    };
+    inputs[1] = rewriter.new.add_node(pack, vec![inputs[1]], node.path.clone())?;
+    let packed = Matmul { rhs, ..*matmul };
     let output = rewriter.new.add_node(packed.into(), inputs, node.path.clone())?;
     rewriter.map[node.output.index()] = Some(output);
     Ok(())
+}
+
+/// The numbers that halves were made of. At load, panels are made straight from them, and what else was made of them is left
+/// out where nobody reads it.
+fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
+    let node = graph.nodes().iter().find(|node| node.output == packed)?;
+    matches!(node.op, Op::PackHalf(_)).then(|| node.inputs[0])
 }
 
 /// The weight of a convolution is packed as the right sides of a batch of products, one for each group.

@@ -40,8 +40,10 @@ struct Cut {
     epilogue: Epilogue,
     /// The dimension of the sum, in each of the two inputs.
     dims: [usize; 2],
-    /// Its extent.
+    /// Its extent in the first.
     extent: usize,
+    /// How many of it are one in the second.
+    packed: usize,
     /// Loops of an invocation that makes one element.
     iterations: u64,
 }
@@ -49,7 +51,8 @@ struct Cut {
 impl Cut {
     /// The extent of a part.
     fn part(&self) -> usize {
-        (PART * self.extent as u64 / self.iterations).max(1) as usize
+        let part = (PART * self.extent as u64 / self.iterations) as usize;
+        (part / self.packed * self.packed).max(self.packed)
     }
 }
 
@@ -62,8 +65,8 @@ fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
         Op::Matmul(op) => {
             let rhs_dim = match op.rhs {
                 RhsLayout::RowMajor => rhs.rank() - 2,
-                RhsLayout::Transposed => rhs.rank() - 1,
-                RhsLayout::Panels { .. } => return Ok(None),
+                RhsLayout::Transposed | RhsLayout::TransposedHalves => rhs.rank() - 1,
+                RhsLayout::Panels { .. } | RhsLayout::HalfPanels { .. } => return Ok(None),
             };
             let depth = op.geometry(lhs, rhs).map_err(malformed)?.depth;
             Cut {
@@ -71,6 +74,7 @@ fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
                 epilogue: op.epilogue,
                 dims: [lhs.rank() - if op.transpose_lhs { 2 } else { 1 }, rhs_dim],
                 extent: depth,
+                packed: if op.rhs.is_halves() { 2 } else { 1 },
                 iterations: depth as u64,
             }
         }
@@ -81,6 +85,7 @@ fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
                 epilogue: op.epilogue,
                 dims: [1, 1],
                 extent: geometry.in_channels,
+                packed: 1,
                 iterations: geometry.iterations(),
             }
         }
@@ -91,6 +96,7 @@ fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
                 epilogue: op.epilogue,
                 dims: [1, 0],
                 extent: geometry.in_channels,
+                packed: 1,
                 iterations: geometry.iterations(),
             }
         }
@@ -100,7 +106,7 @@ fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
 }
 
 fn split(rewriter: &mut Rewriter<'_>, node: &Node, cut: &Cut) -> Result<()> {
-    let &Cut { epilogue, dims, extent, .. } = cut;
+    let &Cut { epilogue, dims, extent, packed, .. } = cut;
     let part = cut.part();
     let inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
     let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
@@ -109,7 +115,8 @@ fn split(rewriter: &mut Rewriter<'_>, node: &Node, cut: &Cut) -> Result<()> {
     for start in (0..extent).step_by(part) {
         let end = (start + part).min(extent);
         let left = add(Slice { dim: dims[0], start, end }.into(), vec![inputs[0]])?;
-        let right = add(Slice { dim: dims[1], start, end }.into(), vec![inputs[1]])?;
+        let right = Slice { dim: dims[1], start: start / packed, end: end / packed };
+        let right = add(right.into(), vec![inputs[1]])?;
         // The bias is a term like any other. What comes after it belongs to the whole sum.
         let bias = if epilogue.bias && sum.is_none() { rest.next() } else { None };
         let own = Epilogue { bias: bias.is_some(), residual: sum.is_some(), ..Epilogue::default() };

@@ -1,8 +1,7 @@
 //! One row of a table.
 
-use kiln_kernels::put_row;
-
 use super::UpdateRules;
+use super::put_rows::{Rows, put};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::ops::expect;
@@ -31,15 +30,8 @@ impl UpdateRules for PutRow {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        let table = lowering.output.desc;
-        let params = put_row::Params { rows: table.rows() as u32, cols: table.last() as u32 };
-        let bindings = put_row::Bindings {
-            variable: lowering.whole_output()?,
-            row: lowering.whole(0)?,
-            index: lowering.whole(1)?,
-        };
-        let variant = put_row::Variant::Base;
-        let groups = u64::from(params.cols.div_ceil(variant.threads()));
-        lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)
+        let (rows, index) = (lowering.whole(0)?, lowering.whole(1)?);
+        let width = lowering.output.desc.last();
+        put(lowering, Rows { rows, count: 1, width, first_col: 0, index })
     }
 }

@@ -33,6 +33,8 @@ pub fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
         }
         // Scores and mixture, where every token looks at every row: the most that the spans may ask for.
         Op::Attention(_) => output.saturating_mul(2 * shape(1)[0] as u64),
+        // The same of new tokens on all that the cache may hold for them, and on themselves.
+        Op::CachedAttention(_) => output.saturating_mul(2 * shape(2)[1] as u64),
         _ => 0,
     }
 }

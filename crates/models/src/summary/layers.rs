@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kiln_engine::ops::{AdaptivePooling, Op, Pooling, Unary, Upsampling};
+use kiln_engine::ops::{Op, Unary, Upsampling};
 use kiln_engine::{Graph, Node, Origin, Value};
 
 use super::window::Window;
@@ -58,22 +58,6 @@ impl Grouped<'_> {
             Op::Unary(op) => snake_case(&format!("{op:?}")),
             Op::Binary(op) => snake_case(&format!("{op:?}")),
             Op::Reduce(op) => snake_case(&format!("{:?}", op.reduction)),
-            Op::Pool2d(op) => self.spatial(
-                graph,
-                match op.pooling {
-                    Pooling::Max => "max_pool2d",
-                    Pooling::MaxIndex => "max_pool2d_indices",
-                    Pooling::Average(_) => "avg_pool2d",
-                },
-            ),
-            Op::AdaptivePool2d(op) => self.spatial(
-                graph,
-                match op.pooling {
-                    AdaptivePooling::Max => "adaptive_max_pool2d",
-                    AdaptivePooling::MaxIndex => "adaptive_max_pool2d_indices",
-                    AdaptivePooling::Average => "adaptive_avg_pool2d",
-                },
-            ),
             Op::Upsample2d(op) => match op.mode {
                 Upsampling::Nearest => "upsample_nearest2d".to_owned(),
                 Upsampling::Bilinear { .. } => "upsample_bilinear2d".to_owned(),

@@ -131,7 +131,8 @@ fn sources(graph: &Graph, node: &Node, region: &Region) -> Vec<Region> {
         Op::Matmul(op) => product(op, &shapes, region),
         Op::Attention(_) => {
             let rows = |shape: &[usize]| vec![region[0], Span::all(shape[1])];
-            vec![rows(shapes[0]), whole(shapes[1]), whole(shapes[2]), rows(shapes[3])]
+            let own = [rows(shapes[0]), whole(shapes[1]), whole(shapes[2]), rows(shapes[3])];
+            own.into_iter().chain(shapes[4..].iter().map(|shape| whole(shape))).collect()
         }
         Op::Conv2d(op) => match Window::of(graph, node) {
             Some(window) => {
