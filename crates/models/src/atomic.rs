@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 /// What the names of unfinished files begin with. Only a process that was killed leaves one behind.
 pub const UNFINISHED: &str = ".kiln-";
@@ -16,17 +16,58 @@ pub const UNFINISHED: &str = ".kiln-";
 /// # Errors
 /// What the system says.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = parent(&target);
-    fs::create_dir_all(&folder)?;
-    let mut temporary = builder().tempfile_in(&folder)?;
-    if let Ok(metadata) = fs::metadata(&target) {
-        temporary.as_file().set_permissions(metadata.permissions())?;
+    fs::create_dir_all(parent(&target(path)))?;
+    let mut unfinished = Unfinished::beside(path)?;
+    if let Ok(metadata) = fs::metadata(&unfinished.target) {
+        unfinished.file.as_file().set_permissions(metadata.permissions())?;
     }
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(&target)?;
-    Ok(())
+    unfinished.write_all(bytes)?;
+    unfinished.file.as_file().sync_all()?;
+    unfinished.finish()
+}
+
+/// A file in the making, for what is written bit by bit: it stands beside its path under another name until it is
+/// finished, and is removed where that is never reached.
+#[derive(Debug)]
+pub struct Unfinished {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Unfinished {
+    /// Begins a file that is to be at `path`; a link there is followed.
+    ///
+    /// # Errors
+    /// Where its folder is missing or takes no new file.
+    pub fn beside(path: &Path) -> io::Result<Unfinished> {
+        // A rename works within one file system, so the temporary file is a neighbour.
+        let target = target(path);
+        Ok(Unfinished { file: builder().tempfile_in(parent(&target))?, target })
+    }
+
+    /// Where it is until then.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Gives it its name, and its place to it. What was there is replaced.
+    ///
+    /// # Errors
+    /// What the system says; `path` is what it was then.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.persist(&self.target)?;
+        Ok(())
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Removes what processes that were killed left unfinished in a folder. Nobody else may be writing there.
@@ -41,6 +82,11 @@ pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a link leads, so that the file behind it is replaced and not the link; any other path is itself.
+pub fn target(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// The folder that holds a file.
@@ -82,6 +128,22 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(names(path.parent().unwrap()), ["file.json"]);
         assert!(write_file(&path.join("below"), b"three").is_err());
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = Unfinished::beside(&path).unwrap();
+        file.write_all(b"one").unwrap();
+        assert!(!path.exists() && file.path().starts_with(folder.path()));
+        file.finish().unwrap();
+        let mut file = Unfinished::beside(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        drop(file);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(names(folder.path()), ["file"]);
+        assert!(Unfinished::beside(&folder.path().join("no/file")).is_err());
     }
 
     #[test]

@@ -324,6 +324,41 @@ pub enum ModelError {
         value: f32,
     },
 
+    /// A prompt has more tokens than the model reads.
+    #[error("prompt {}: it has {tokens} tokens, the model reads {window}; shorten it or have it cut (truncate)", index + 1)]
+    PromptTooLong {
+        /// Which of the prompts, counted from 0.
+        index: usize,
+        /// Its tokens, EOS included.
+        tokens: usize,
+        /// The most tokens that the model reads.
+        window: usize,
+    },
+
+    /// An option of text generation is out of its range.
+    #[error("{option}: expected {expected}, got {got}")]
+    GenerateOption {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+
+    /// A decoder's logits leave nothing to choose from.
+    #[error("prompt {}: the logit of token {token} at step {step} is {value}", prompt + 1)]
+    NotFiniteToken {
+        /// Which of the prompts, counted from 0.
+        prompt: usize,
+        /// How many tokens there were before.
+        step: usize,
+        /// The id of the token.
+        token: usize,
+        /// The value.
+        value: f32,
+    },
+
     /// The engine refused the graph or failed to run it.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -343,6 +378,8 @@ impl ModelError {
             ModelError::MissingFiles { .. }
             | ModelError::Config { .. }
             | ModelError::Unsupported { .. }
+            | ModelError::PromptTooLong { .. }
+            | ModelError::GenerateOption { .. }
             | ModelError::WeightsHeader { .. }
             | ModelError::Hdf5 { .. }
             | ModelError::LayerTooLarge { .. }
@@ -368,6 +405,7 @@ impl ModelError {
             | ModelError::NotFinite { .. }
             | ModelError::NotFiniteEdge { .. }
             | ModelError::NotFiniteLogit { .. }
+            | ModelError::NotFiniteToken { .. }
             | ModelError::Engine(_) => false,
         }
     }

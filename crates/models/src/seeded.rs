@@ -16,7 +16,16 @@
 //! | `weight` of one dimension, `running_var` | `1 + u / 2` |
 //! | any other | `u / 8` |
 //!
-//! `assets/goldens/vgg/make.py` has the same in NumPy.
+//! Except for the tensors of a T5, by the last two parts of the name. Without these exceptions its attention would see one
+//! token alone, since its scores aren't scaled, and most of what it generates would be one token for ever:
+//!
+//! | tensor | value |
+//! |---|---|
+//! | `q.weight` | `u * bound / 4` |
+//! | `shared.weight`, `embed_tokens.weight`, `relative_attention_bias.weight` | `4 u`: rows of a table, which are looked up, not added up |
+//! | `final_layer_norm.weight` | `2 u`, of both signs: where the embeddings are the last layer too, a token would else be likest itself |
+//!
+//! `assets/goldens/vgg/make.py` and, for T5, `assets/goldens/t5/make.py` have the same in NumPy.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -66,16 +75,26 @@ impl WeightSource for SeededWeights {
         if elements.end > desc.elements() || elements.len() != out.len() {
             return fail(format!("{elements:?} of {} elements into {}", desc.elements(), out.len()));
         }
-        let (offset, scale) = match (name.rsplit('.').next(), desc.rank()) {
-            (Some("weight"), 2..) => (0.0, he_bound(desc.row_elements())),
-            (Some("weight" | "running_var"), _) => (1.0, 0.5),
-            _ => (0.0, 0.125),
-        };
+        let (offset, scale) = range(name, desc);
         let seed = seed(name);
         for (index, value) in elements.zip(out) {
             *value = offset + uniform(seed, index as u64) * scale;
         }
         Ok(())
+    }
+}
+
+/// What a tensor's numbers lie around, and how far from it.
+fn range(name: &str, desc: &TensorDesc) -> (f32, f32) {
+    let mut parts = name.rsplit('.');
+    let (kind, module) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    match (module, kind, desc.rank()) {
+        ("q", "weight", 2..) => (0.0, he_bound(desc.row_elements()) / 4.0),
+        ("shared" | "embed_tokens" | "relative_attention_bias", "weight", 2..) => (0.0, 4.0),
+        ("final_layer_norm", "weight", 1) => (0.0, 2.0),
+        (_, "weight", 2..) => (0.0, he_bound(desc.row_elements())),
+        (_, "weight" | "running_var", _) => (1.0, 0.5),
+        _ => (0.0, 0.125),
     }
 }
 
@@ -110,7 +129,7 @@ mod tests {
         out
     }
 
-    /// From `seeded` and `uniform` of `assets/goldens/vgg/make.py`.
+    /// From `seeded` and `uniform` of `assets/goldens/vgg/make.py`, and of `assets/goldens/t5/make.py`.
     #[test]
     fn the_numbers_are_those_of_numpy() {
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -120,6 +139,27 @@ mod tests {
             ("features.1.weight", &[64][..], 3, [0x3fb757fc, 0x3f035533, 0x3fa50971]),
             ("features.1.running_var", &[64][..], 7, [0x3f2399f4, 0x3f9048a7, 0x3f011d09]),
             ("features.0.bias", &[64][..], 60, [0x3d42791c, 0x3dfd23bc, 0x3bc03e20]),
+            (
+                "decoder.block.1.layer.1.EncDecAttention.q.weight",
+                &[48, 32][..],
+                700,
+                [0xbdbe6b0f, 0x3d2fe75c, 0x3d249b60],
+            ),
+            ("shared.weight", &[32128, 512][..], 16000000, [0xc03883cc, 0xbf63d968, 0x3e552d00]),
+            (
+                "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                &[32, 6][..],
+                9,
+                [0xc0560ec2, 0xbe4c4640, 0x406fc33c],
+            ),
+            ("encoder.final_layer_norm.weight", &[32][..], 5, [0x3fdb4526, 0x3e092940, 0xbfe3a5ea]),
+            ("encoder.block.0.layer.1.layer_norm.weight", &[32][..], 5, [0x3f85015e, 0x3f25cfb6, 0x3f4d10a2]),
+            (
+                "encoder.block.0.layer.1.DenseReluDense.wi_0.weight",
+                &[40, 32][..],
+                5,
+                [0xbe23bbce, 0x3df966fe, 0x3d882361],
+            ),
         ];
         for (name, shape, start, expected) in table {
             assert_eq!(bits(&read(name, shape, start..start + 3)), expected, "{name}");

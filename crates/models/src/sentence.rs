@@ -1,6 +1,5 @@
 //! Texts to embeddings: a BERT encoder with its tokenizer, pooling and normalisation.
 
-mod pack;
 mod recipe;
 
 use std::fmt;
@@ -12,10 +11,10 @@ use kiln_gpu::Gpu;
 use crate::bert::{Bert, BertConfig, BertInputs};
 use crate::error::ModelError;
 use crate::layout;
+use crate::pack::{self, Budget, Pack};
 use crate::store::digest;
 use crate::tokenizer::TextTokenizer;
 use crate::weights::Weights;
-use pack::{Budget, Pack};
 pub use recipe::Pooling;
 pub(crate) use recipe::Recipe;
 

@@ -1,10 +1,12 @@
 //! The model store: finds models on this machine, and fetches those that Kiln knows by name.
 //!
 //! A model is looked for in this order: a directory that was named, `KILN_MODELS`, Kiln's cache, the Hugging Face
-//! cache, the hub. What is fetched is checked against pinned digests and lands in Kiln's cache whole or not at all.
+//! cache, the hub. What is fetched is checked against pinned digests and lands in Kiln's cache whole or not at all. Where
+//! Kiln knows no digest of a file, it takes the one that the hub declares, and remembers it beside the file.
 
 mod catalogue;
 mod config;
+mod declared;
 pub(crate) mod digest;
 mod hub;
 mod lock;
@@ -25,6 +27,7 @@ pub use report::{Check, Found, Listing, Place, Progress, Verification};
 
 use crate::error::ModelError;
 use crate::layout;
+use declared::Declared;
 use lock::Lock;
 
 /// Finds, fetches and checks models.
@@ -100,7 +103,8 @@ impl ModelStore {
         })
     }
 
-    /// Compares the files of a model with the pinned digests.
+    /// Compares the files of a model with the pinned digests; a file that has none with the digest that the hub
+    /// declared when it was fetched, where that is known: Kiln's cache and the Hugging Face cache remember it.
     ///
     /// Of a model that Kiln knows by name, that is the first place that has the model's directory. A directory is
     /// compared with the model that it shares most files with; sharing none is an error.
@@ -134,7 +138,7 @@ impl ModelStore {
         for entry in self.entries {
             let found = Found { place: Place::Directory, path: path.clone() };
             let verification = compare(entry, found)?;
-            let right = verification.files.iter().filter(|(_, check)| *check == Check::Ok).count();
+            let right = verification.right();
             if right > most {
                 (best, most) = (Some(verification), right);
             }
@@ -388,20 +392,26 @@ fn collect(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), ModelError> {
     let mut before = 0;
+    let mut declared = Declared::default();
     for file in entry.files {
+        let sha256 = hub.digest(entry, file)?;
         let target = staging.join(file.name);
         let parent = target.parent().expect("a path that was joined should have a parent");
         fs::create_dir_all(parent).map_err(|source| ModelError::io(parent, source))?;
         let mut report =
             |done| progress(Progress { file: file.name, done: before + done, total: entry.bytes() });
-        if target.is_file() && digest::of_file(&target)? == file.sha256 {
+        if target.is_file() && digest::of_file(&target)? == sha256 {
             report(file.bytes.bytes());
         } else {
-            hub.download(entry, file, &target, &mut report)?;
+            hub.download(entry, file, &sha256, &target, &mut report)?;
         }
         before += file.bytes.bytes();
+        if file.sha256.is_none() {
+            log::info!("{}: {}: Kiln knows no checksum; the hub's is sha256 {sha256}", entry.name, file.name);
+            declared.add(file.name, sha256);
+        }
     }
-    Ok(())
+    declared.write(staging)
 }
 
 /// Removes files without content and directories without files, `dir` included. Best effort: what stays does no
@@ -421,14 +431,24 @@ fn remove_empty(dir: &Path) {
 
 /// Compares the files of a directory with those of a model.
 fn compare(entry: &'static Entry, found: Found) -> Result<Verification, ModelError> {
+    let declared = Declared::read(&found.path)?;
     let check = |file: &'static PinnedFile| {
         let path = found.path.join(file.name);
-        if !path.is_file() {
+        let Some(metadata) = fs::metadata(&path).ok().filter(fs::Metadata::is_file) else {
             return Ok((file.name, Check::Missing));
-        }
+        };
         let actual = digest::of_file(&path)?;
-        let expected = file.sha256;
-        Ok((file.name, if actual == expected { Check::Ok } else { Check::Mismatch { expected, actual } }))
+        let (expected, right) = match file.sha256 {
+            Some(pinned) => (Some(pinned.to_owned()), Check::Ok),
+            None => (declared.of(file.name, &path), Check::Declared),
+        };
+        let check = match expected {
+            Some(expected) if expected == actual => right,
+            Some(expected) => Check::Mismatch { expected, actual },
+            None if file.bytes.admits(metadata.len()) => Check::Unknown { actual },
+            None => Check::Length { expected: file.bytes, actual: metadata.len() },
+        };
+        Ok((file.name, check))
     };
     let files = entry.files.iter().map(check).collect::<Result<_, ModelError>>()?;
     Ok(Verification { entry, found, files })

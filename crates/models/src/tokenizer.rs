@@ -32,29 +32,8 @@ impl TextTokenizer {
     /// a vocabulary (largest id + 1) clearly smaller than the table. Tables may be padded: up to a tenth of the rows,
     /// or 127 where that is more, need no token.
     pub fn open(path: &Path, vocab_size: usize, max_length: usize) -> Result<TextTokenizer, ModelError> {
-        let bytes = std::fs::read(path).map_err(|source| ModelError::io(path, source))?;
-        let refuse = |message: String| ModelError::Tokenizer { file: path.to_owned(), message };
-        let mut tokenizer = Tokenizer::from_bytes(&bytes)
-            .map_err(|error| refuse(format!("not a tokenizer: {}", one_line(&error.to_string()))))?;
-        let largest = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
-        match largest {
-            None => return Err(refuse("the tokenizer has no tokens".to_owned())),
-            Some((token, id)) if id as usize >= vocab_size => {
-                return Err(refuse(format!(
-                    "a tokenizer of another model: token {token:?} has id {id}, the model's embedding table has \
-                     {vocab_size} rows"
-                )));
-            }
-            Some((_, id)) => {
-                let tokens = id as usize + 1;
-                if vocab_size - tokens > SPARE_ROWS.max(vocab_size / SPARE_SHARE) {
-                    return Err(refuse(format!(
-                        "a tokenizer of another model: expected {vocab_size} tokens, one for each row of the \
-                         model's embedding table, found {tokens}"
-                    )));
-                }
-            }
-        }
+        let mut tokenizer = read(path, vocab_size)?;
+        let refuse = |message: String| refused(path, message);
         for token in ["[CLS]", "[SEP]"] {
             if tokenizer.token_to_id(token).is_none() {
                 return Err(refuse(format!(
@@ -68,7 +47,6 @@ impl TextTokenizer {
                 "the longest sequence must have at least 2 tokens, got {max_length}"
             )));
         }
-        tokenizer.with_padding(None);
         tokenizer
             .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
             .map_err(|error| refuse(one_line(&error.to_string())))?;
@@ -119,11 +97,50 @@ impl TextTokenizer {
     }
 
     fn refuse(&self, message: String) -> ModelError {
-        ModelError::Tokenizer { file: self.path.clone(), message }
+        refused(&self.path, message)
     }
 }
 
-fn one_line(message: &str) -> String {
+/// Reads a `tokenizer.json` for a model whose embedding table has `vocab_size` rows. It neither pads nor truncates,
+/// whatever the file says.
+///
+/// Fails where the file is another model's: where it makes ids past that table, or has a vocabulary (largest id + 1)
+/// clearly smaller than the table.
+pub(crate) fn read(path: &Path, vocab_size: usize) -> Result<Tokenizer, ModelError> {
+    let bytes = std::fs::read(path).map_err(|source| ModelError::io(path, source))?;
+    let refuse = |message: String| refused(path, message);
+    let mut tokenizer = Tokenizer::from_bytes(&bytes)
+        .map_err(|error| refuse(format!("not a tokenizer: {}", one_line(&error.to_string()))))?;
+    match tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id) {
+        None => return Err(refuse("the tokenizer has no tokens".to_owned())),
+        Some((token, id)) if id as usize >= vocab_size => {
+            return Err(refuse(format!(
+                "a tokenizer of another model: token {token:?} has id {id}, the model's embedding table has \
+                 {vocab_size} rows"
+            )));
+        }
+        Some((_, id)) => {
+            let tokens = id as usize + 1;
+            if vocab_size - tokens > SPARE_ROWS.max(vocab_size / SPARE_SHARE) {
+                return Err(refuse(format!(
+                    "a tokenizer of another model: expected {vocab_size} tokens, one for each row of the \
+                     model's embedding table, found {tokens}"
+                )));
+            }
+        }
+    }
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|error| refuse(one_line(&error.to_string())))?;
+    Ok(tokenizer)
+}
+
+/// The error that a tokenizer file is not what it should be.
+pub(crate) fn refused(path: &Path, message: String) -> ModelError {
+    ModelError::Tokenizer { file: path.to_owned(), message }
+}
+
+/// A library's message, which may have several lines.
+pub(crate) fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

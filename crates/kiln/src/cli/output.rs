@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kiln::models::atomic::{self, Unfinished};
 use serde::Serialize;
-use tempfile::{Builder, NamedTempFile};
 
 use super::error::CliError;
 use super::interrupt;
@@ -36,10 +36,8 @@ enum Sink {
     Stdout(BufWriter<anstream::Stdout>),
     Bytes(BufWriter<io::Stdout>),
     File {
-        out: BufWriter<NamedTempFile>,
+        out: BufWriter<Unfinished>,
         path: PathBuf,
-        /// Where a link leads, so that the file behind it is replaced and not the link.
-        target: PathBuf,
     },
     /// A device or a pipe: it must not be replaced by a file.
     Special {
@@ -77,10 +75,7 @@ impl Output {
             }
             _ => {}
         }
-        let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        // A rename works within one file system, so the temporary file is a neighbour.
-        let parent =
-            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = atomic::parent(&atomic::target(path));
         if !parent.is_dir() {
             let folder = parent.display();
             return Err(CliError::Input(format!(
@@ -88,16 +83,9 @@ impl Output {
                 path.display()
             )));
         }
-        let mut builder = Builder::new();
-        builder.prefix(".kiln-").suffix(".part");
-        #[cfg(unix)]
-        {
-            // As any new file: readable as the user's mask allows.
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        }
-        let out = builder.tempfile_in(parent).map_err(refused)?;
+        let out = Unfinished::beside(path).map_err(refused)?;
         interrupt::add_unfinished(out.path());
-        Ok(Output(Sink::File { out: BufWriter::new(out), path: path.to_owned(), target }))
+        Ok(Output(Sink::File { out: BufWriter::new(out), path: path.to_owned() }))
     }
 
     /// Writes a value as indented JSON with a line end.
@@ -140,12 +128,12 @@ impl Output {
                 io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
                 _ => failed(&path, error),
             }),
-            Sink::File { out, path, target } => {
+            Sink::File { out, path } => {
                 let file = out.into_inner().map_err(|error| failed(&path, error.into_error()))?;
                 let unfinished = file.path().to_owned();
-                let saved = file.persist(&target).map_err(|error| failed(&path, error.error));
+                let saved = file.finish().map_err(|error| failed(&path, error));
                 interrupt::remove_unfinished(&unfinished);
-                saved.map(drop)
+                saved
             }
         }
     }

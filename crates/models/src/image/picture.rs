@@ -1,14 +1,14 @@
 //! Pictures made of a tensor's values, and PNG files.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use ::image::{ExtendedColorType, ImageEncoder};
 
 use super::{Image, check_size};
 use crate::ModelError;
+use crate::atomic::Unfinished;
 
 /// How values become shades. Values that are not numbers become black.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,24 +174,10 @@ impl std::fmt::Debug for Picture {
 /// # Errors
 /// [`ModelError::Io`], naming `path`.
 pub fn write_png(path: &Path, picture: &Picture) -> Result<(), ModelError> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".kiln-").suffix(".part");
-    #[cfg(unix)]
-    {
-        // As any new file: readable as the user's mask allows.
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    }
     let io = |error| ModelError::io(path, error);
-    let mut file = io::BufWriter::new(builder.tempfile_in(folder).map_err(io)?);
+    let mut file = io::BufWriter::new(Unfinished::beside(path).map_err(io)?);
     picture.encode_png(path, &mut file)?;
-    let file = file.into_inner().map_err(|error| io(error.into_error()))?;
-    file.persist(&target).map_err(|error| io(error.error))?;
-    Ok(())
+    file.into_inner().map_err(|error| io(error.into_error()))?.finish().map_err(io)
 }
 
 #[cfg(test)]
@@ -234,7 +220,7 @@ mod tests {
             assert_eq!((back.width(), back.height()), (5, 7));
             assert_eq!(Picture::from(back), picture);
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let nowhere = folder.path().join("no/out.png");
         let message = write_png(&nowhere, &picture).unwrap_err().to_string();
         assert!(message.starts_with(&nowhere.display().to_string()), "{message}");

@@ -9,15 +9,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ureq::http::{Response, header};
-use ureq::{Agent, Body};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, RequestBuilder};
 
 use super::StoreConfig;
-use super::catalogue::{Entry, Length, PinnedFile};
+use super::catalogue::{Entry, Length, PinnedFile, Repository};
 use super::digest;
 use crate::error::ModelError;
 
 /// How often a transfer that breaks off is taken up again.
 const ATTEMPTS: u32 = 4;
+
+/// How many times in a row a repository may have been renamed.
+const RENAMES: u32 = 5;
 
 /// The hub as one configuration reaches it.
 pub(super) struct Hub {
@@ -64,7 +68,16 @@ impl Hub {
         self
     }
 
-    /// Downloads a file of a model to `target`, whose directory exists.
+    /// The SHA-256 digest of a file of a model: the pinned one, or where there is none, the one that the hub declares
+    /// for the file in the pinned revision.
+    pub(super) fn digest(&self, entry: &Entry, file: &PinnedFile) -> Result<String, ModelError> {
+        match file.sha256 {
+            Some(sha256) => Ok(sha256.to_owned()),
+            None => self.persist(|| self.declared(entry, file)),
+        }
+    }
+
+    /// Downloads a file of a model, whose [`digest`](Self::digest) is given, to `target`, whose directory exists.
     ///
     /// Until the file is whole and its digest is right it is called `target.part`; a part that is already there is
     /// continued. `progress` gets the number of bytes that are there so far.
@@ -72,23 +85,22 @@ impl Hub {
         &self,
         entry: &Entry,
         file: &PinnedFile,
+        sha256: &str,
         target: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ModelError> {
         let part = part_of(target);
-        let repository = entry.hub.as_ref().expect("only what the hub has should be downloaded");
-        let (name, revision) = (repository.name, repository.revision);
-        let url = format!("{}/{name}/resolve/{revision}/{}", self.endpoint, file.name);
+        let url = self.url(entry, file);
         let mut resumed = length(&part) > 0;
         loop {
-            self.transfer(&url, file.bytes, &part, progress)?;
+            self.persist(|| self.attempt(&url, file.bytes, &part, progress))?;
             let actual = digest::of_file(&part)?;
-            if actual == file.sha256 {
+            if actual == sha256 {
                 break;
             }
             fs::remove_file(&part).map_err(|source| ModelError::io(&part, source))?;
             if !resumed {
-                return Err(ModelError::Checksum { file: url, expected: file.sha256.to_owned(), actual });
+                return Err(ModelError::Checksum { file: url, expected: sha256.to_owned(), actual });
             }
             log::warn!("{url}: the part from an earlier download was wrong, starting clean");
             resumed = false;
@@ -96,24 +108,66 @@ impl Hub {
         fs::rename(&part, target).map_err(|source| ModelError::io(target, source))
     }
 
-    /// Brings the part file to its length, in several attempts if need be.
-    fn transfer(
-        &self,
-        url: &str,
-        bytes: Length,
-        part: &Path,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), ModelError> {
-        let mut attempt = 1;
+    fn url(&self, entry: &Entry, file: &PinnedFile) -> String {
+        let Repository { name, revision } = repository(entry);
+        format!("{}/{name}/resolve/{revision}/{}", self.endpoint, file.name)
+    }
+
+    /// Tries several times while that may help.
+    fn persist<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, ModelError> {
+        let mut count = 1;
         loop {
-            match self.attempt(url, bytes, part, progress) {
-                Ok(()) => return Ok(()),
+            match attempt() {
+                Ok(done) => return Ok(done),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Broken(error)) if attempt == ATTEMPTS => return Err(error),
-                Err(Failure::Broken(error)) => log::warn!("{error}; attempt {attempt} of {ATTEMPTS}"),
+                Err(Failure::Broken(error)) if count == ATTEMPTS => return Err(error),
+                Err(Failure::Broken(error)) => log::warn!("{error}; attempt {count} of {ATTEMPTS}"),
             }
-            std::thread::sleep(self.pause * attempt);
-            attempt += 1;
+            std::thread::sleep(self.pause * count);
+            count += 1;
+        }
+    }
+
+    /// What the hub says of a large file before it redirects to where that is stored: its commit (`X-Repo-Commit`),
+    /// its length (`X-Linked-Size`) and its SHA-256 (`X-Linked-Etag`). Other files have a digest of another kind.
+    fn declared(&self, entry: &Entry, file: &PinnedFile) -> Result<String, Failure> {
+        let url = self.url(entry, file);
+        let failed = |message: String| ModelError::Download { url: url.clone(), message };
+        let refuse = |message: String| Err(Failure::Final(failed(message)));
+        let mut at = url.clone();
+        let mut renamed = 0;
+        let response = loop {
+            let request = self.authorized(self.agent.head(&at));
+            let request = request.config().max_redirects(0).max_redirects_will_error(false).build();
+            let response = request.call();
+            let response =
+                response.map_err(|error| Failure::Final(failed(describe(&error, &self.endpoint))))?;
+            // To a path of its own the hub redirects where a repository was renamed.
+            let location =
+                response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+            match location.filter(|path| path.starts_with('/') && !path.starts_with("//")) {
+                Some(path) if renamed < RENAMES => at = format!("{}{path}", self.endpoint),
+                _ => break response,
+            }
+            renamed += 1;
+        };
+        let status = response.status().as_u16();
+        if !matches!(status, 200..=399) {
+            return Err(self.refusal(status, failed));
+        }
+        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
+        let revision = repository(entry).revision;
+        if let Some(commit) = header("x-repo-commit").filter(|commit| *commit != revision) {
+            return refuse(format!("expected commit {revision}, the server has {commit}"));
+        }
+        let length = header("x-linked-size").and_then(|length| length.parse().ok());
+        if let Some(length) = length.filter(|length| !file.bytes.admits(*length)) {
+            return refuse(format!("expected {} bytes, the server has {length}", file.bytes));
+        }
+        let digest = header("x-linked-etag").map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
+        match digest.filter(|digest| digest::is_digest(digest)) {
+            Some(digest) => Ok(digest.to_owned()),
+            None => refuse("Kiln knows no checksum of it, and the server declares none".to_owned()),
         }
     }
 
@@ -145,12 +199,7 @@ impl Hub {
                 fs::remove_file(part).map_err(io)?;
                 return Err(Failure::Broken(failed(format!("the server cannot resume at byte {done}"))));
             }
-            408 | 429 | 500..=599 => {
-                return Err(Failure::Broken(failed(format!(
-                    "the server answered {status}, try again later"
-                ))));
-            }
-            _ => return Err(Failure::Final(failed(self.refused(status)))),
+            _ => return Err(self.refusal(status, failed)),
         }
         let bytes = match expected {
             Length::Exact(bytes) => bytes,
@@ -193,14 +242,28 @@ impl Hub {
     }
 
     fn get(&self, url: &str, from: u64) -> Result<Response<Body>, ureq::Error> {
-        let mut request = self.agent.get(url);
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
+        let mut request = self.authorized(self.agent.get(url));
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
         request.call()
+    }
+
+    fn authorized(&self, request: RequestBuilder<WithoutBody>) -> RequestBuilder<WithoutBody> {
+        match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    /// A status that is no answer: some may be another one later.
+    fn refusal(&self, status: u16, failed: impl Fn(String) -> ModelError) -> Failure {
+        match status {
+            408 | 429 | 500..=599 => {
+                Failure::Broken(failed(format!("the server answered {status}, try again later")))
+            }
+            _ => Failure::Final(failed(self.refused(status))),
+        }
     }
 
     /// What a status that refuses means, and what to do.
@@ -216,6 +279,11 @@ impl Hub {
             _ => format!("the server answered {status}"),
         }
     }
+}
+
+/// Where the hub has a model.
+fn repository(entry: &Entry) -> Repository {
+    entry.hub.expect("only what the hub has should be downloaded")
 }
 
 /// `model.safetensors.part` beside `model.safetensors`.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::catalogue::Entry;
+use super::catalogue::{Entry, Length};
 
 /// A place where a model can lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +70,16 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// True where every file is there and right.
+    /// True where every file is there and none is known to be wrong.
     pub fn is_ok(&self) -> bool {
-        self.files.iter().all(|(_, check)| *check == Check::Ok)
+        self.files
+            .iter()
+            .all(|(_, check)| matches!(check, Check::Ok | Check::Declared | Check::Unknown { .. }))
+    }
+
+    /// How many files are known to be right.
+    pub(crate) fn right(&self) -> usize {
+        self.files.iter().filter(|(_, check)| matches!(check, Check::Ok | Check::Declared)).count()
     }
 }
 
@@ -81,12 +88,26 @@ impl Verification {
 pub enum Check {
     /// The digest is the pinned one.
     Ok,
-    /// The digest is another.
-    Mismatch {
-        /// The pinned SHA-256.
-        expected: &'static str,
+    /// None is pinned, and the digest is the one that the hub declared when the file was fetched.
+    Declared,
+    /// None is pinned, and nothing tells what the hub declared. The length is right.
+    Unknown {
         /// The SHA-256 of the file.
         actual: String,
+    },
+    /// The digest is another.
+    Mismatch {
+        /// The SHA-256 that is pinned or was declared.
+        expected: String,
+        /// The SHA-256 of the file.
+        actual: String,
+    },
+    /// No digest is known, and the length is another.
+    Length {
+        /// The length that is pinned.
+        expected: Length,
+        /// The length of the file.
+        actual: u64,
     },
     /// There is no such file.
     Missing,
@@ -96,8 +117,15 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Check::Ok => f.write_str("ok"),
+            Check::Declared => f.write_str("ok, as the hub declared it; Kiln knows no checksum"),
+            Check::Unknown { actual } => {
+                write!(f, "not checked, Kiln knows no checksum; the length is right, sha256 {actual}")
+            }
             Check::Mismatch { expected, actual } => {
                 write!(f, "wrong checksum: expected sha256 {expected}, got {actual}")
+            }
+            Check::Length { expected, actual } => {
+                write!(f, "wrong length: expected {expected} bytes, got {actual}")
             }
             Check::Missing => f.write_str("missing"),
         }

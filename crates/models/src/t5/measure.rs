@@ -1,0 +1,226 @@
+//! How long a T5 model takes on a device, beside what the device can do at best.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kiln_engine::{DType, EngineError, GraphBuilder, PlanId, Session, WeightSource};
+use kiln_gpu::Gpu;
+
+use super::{Precision, Runner, T5, T5Config};
+use crate::error::ModelError;
+use crate::generate::Decoder;
+use crate::layout;
+use crate::measure::Samples;
+use crate::seeded::SeededWeights;
+use crate::weights::Weights;
+
+/// A model, and products of one row with as many weights as a token reads: what a device
+/// gives for these bytes where nothing else is to be done.
+pub struct T5Bench {
+    runner: Runner,
+    products: Products,
+    weight_bytes: u64,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Default)]
+pub struct T5Cost {
+    /// For each prompt length, the time to encode a prompt, cross attention's keys and values included.
+    pub encode: Vec<(usize, Samples)>,
+    /// From a prompt to the first token.
+    pub first_token: Samples,
+    /// Of each step of the decoder.
+    pub steps: Vec<Samples>,
+    /// Of the products alone.
+    pub products: Samples,
+    /// The share of the products' speed that decoding reached, each round's own, in the rounds' order.
+    pub shares: Vec<f64>,
+    /// Bytes of weights that a token reads.
+    pub weight_bytes: u64,
+    /// Kernels that a token runs.
+    pub dispatches: usize,
+}
+
+impl T5Cost {
+    /// The time of all steps together by their medians.
+    pub fn decode(&self) -> Duration {
+        self.steps.iter().map(Samples::median).sum()
+    }
+}
+
+/// The prompts that encoding is measured with, in tokens.
+pub const PROMPTS: [usize; 3] = [64, 256, 512];
+
+/// The prompt that decoding is measured with, in tokens.
+pub const DECODE_PROMPT: usize = 256;
+
+/// Rows of a weight in the products: a tensor of a size that every device takes.
+const PRODUCT_ROWS: usize = 8192;
+
+struct Products {
+    session: Session,
+    plan: PlanId,
+}
+
+impl T5Bench {
+    /// A model of the given sizes, with weights from a formula.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] where the device has no room for it.
+    pub fn seeded(gpu: &Gpu, config: T5Config, precision: Precision) -> Result<T5Bench, ModelError> {
+        let t5 = T5::without_weights(config, precision);
+        let tensors = t5.tensors()?;
+        let source =
+            SeededWeights::new(tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())));
+        T5Bench::load(gpu, t5, Box::new(source), precision)
+    }
+
+    /// The model of a directory; its tokenizer is not read.
+    ///
+    /// # Errors
+    /// Those of [`T5Config::open`], [`Weights::open`] and [`T5::new`], and [`ModelError::Engine`].
+    pub fn open(gpu: &Gpu, dir: &Path, precision: Precision) -> Result<T5Bench, ModelError> {
+        let config = T5Config::open(&dir.join(layout::CONFIG))?;
+        let weights = Weights::open(&dir.join(layout::WEIGHTS))?;
+        let t5 = T5::new(config, &weights, precision)?;
+        T5Bench::load(gpu, t5, Box::new(weights), precision)
+    }
+
+    fn load(
+        gpu: &Gpu,
+        t5: T5,
+        weights: Box<dyn WeightSource + Send>,
+        precision: Precision,
+    ) -> Result<T5Bench, ModelError> {
+        let count = step_weights(t5.config());
+        let products = Products::load(gpu, t5.config().d_model, count, precision)?;
+        let bytes = match precision {
+            Precision::F32 => 4,
+            Precision::F16 => 2,
+        };
+        Ok(T5Bench { runner: Runner::new(gpu, t5, weights), products, weight_bytes: count as u64 * bytes })
+    }
+
+    /// Measures `rounds` rounds after one that is not counted; in each, encoding, decoding of `tokens` tokens, and the
+    /// products take turns. `progress` gets the number of rounds that are done.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure.
+    pub fn measure(
+        &mut self,
+        rounds: usize,
+        tokens: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<T5Cost, ModelError> {
+        let mut cost = T5Cost::default();
+        for round in 0..=rounds {
+            if round == 1 {
+                cost = T5Cost::default();
+            }
+            self.round(tokens, &mut cost)?;
+            progress(round);
+        }
+        cost.weight_bytes = self.weight_bytes;
+        cost.dispatches = self.runner.step_dispatches();
+        Ok(cost)
+    }
+
+    fn round(&mut self, tokens: usize, cost: &mut T5Cost) -> Result<(), ModelError> {
+        cost.encode.resize_with(PROMPTS.len(), Default::default);
+        cost.steps.resize_with(tokens, Default::default);
+        for (length, (measured, samples)) in PROMPTS.into_iter().zip(&mut cost.encode) {
+            *measured = length;
+            let prompt = [self.prompt(length)];
+            samples.push(timed(|| {
+                self.runner.begin(&prompt, 1, tokens)?;
+                self.runner.wait()
+            })?);
+        }
+        let prompt = [self.prompt(DECODE_PROMPT)];
+        let mut id = [self.runner.config().decoder_start_token_id];
+        let started = Instant::now();
+        self.runner.begin(&prompt, 1, tokens)?;
+        let mut decoding = Duration::ZERO;
+        for (step, samples) in cost.steps.iter_mut().enumerate() {
+            let duration = timed(|| {
+                id[0] = self.runner.argmax(&id, &[0])?[0];
+                Ok(())
+            })?;
+            if step == 0 {
+                // Not a step's own time: it waits for the encoder too.
+                cost.first_token.push(started.elapsed());
+            } else {
+                decoding += duration;
+            }
+            samples.push(duration);
+        }
+        let products = timed(|| Ok(self.products.run(tokens - 1)?))?;
+        cost.shares.push(products.as_secs_f64() / decoding.as_secs_f64());
+        cost.products.push(products / (tokens as u32 - 1));
+        Ok(())
+    }
+
+    /// A prompt of tokens from all over the vocabulary.
+    fn prompt(&self, tokens: usize) -> Vec<u32> {
+        const STEP: usize = 7919; // a prime, so that neighbours are far apart
+        (0..tokens).map(|token| (token * STEP % self.runner.config().vocab_size) as u32).collect()
+    }
+}
+
+impl Products {
+    fn load(
+        gpu: &Gpu,
+        depth: usize,
+        weights: usize,
+        precision: Precision,
+    ) -> Result<Products, EngineError> {
+        let mut g = GraphBuilder::new("products");
+        let x = g.input("x", &[1, depth], DType::F32);
+        let mut rest = weights / depth;
+        let mut index = 0;
+        while rest > 0 {
+            let rows = rest.min(PRODUCT_ROWS);
+            let mut weight = g.constant(&format!("{index}.weight"), &[rows, depth]);
+            if precision == Precision::F16 {
+                weight = g.pack_half(weight)?;
+            }
+            let product = g.linear(x, weight, None)?;
+            g.output(&index.to_string(), product);
+            rest -= rows;
+            index += 1;
+        }
+        let graph = g.finish();
+        let mut session = Session::new(gpu);
+        let plan = session.load(&graph, &SeededWeights::of(&graph))?;
+        Ok(Products { session, plan })
+    }
+
+    fn run(&mut self, times: usize) -> Result<(), EngineError> {
+        (0..times).try_for_each(|_| self.session.rerun(self.plan))
+    }
+}
+
+/// How many weights a step of the decoder multiplies by.
+fn step_weights(config: &T5Config) -> usize {
+    let T5Config { d_model, d_ff, vocab_size, num_decoder_layers, gated, .. } = *config;
+    // Query, key, value and output; query and output of the cross attention.
+    let attention = 6 * config.inner() * d_model;
+    let feed_forward = (2 + usize::from(gated)) * d_ff * d_model;
+    num_decoder_layers * (attention + feed_forward) + vocab_size * d_model
+}
+
+fn timed(run: impl FnOnce() -> Result<(), ModelError>) -> Result<Duration, ModelError> {
+    let started = Instant::now();
+    run()?;
+    Ok(started.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_flan_t5_small_reads_154_megabytes() {
+        assert_eq!(step_weights(&T5Config::flan_t5_small()) * 4, 153_878_528);
+    }
+}

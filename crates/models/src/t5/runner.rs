@@ -1,0 +1,307 @@
+//! A T5 model on a device: prompts are encoded once, then texts grow a token at a time.
+
+use std::collections::HashMap;
+
+use kiln_engine::{DType, EngineError, GraphBuilder, PlanId, Session, StepTime, Tensor, WeightSource};
+use kiln_gpu::{DeviceProfile, Gpu};
+
+use super::decoder::{StepInputs, StepShape};
+use super::encoder::EncoderInputs;
+use super::{T5, T5Config};
+use crate::error::ModelError;
+use crate::generate::Decoder;
+use crate::pack::{self, Budget};
+
+/// Runs the plans of a model: one for the encoder for each of a few sizes, and one for the decoder for each number of
+/// texts, lengths and sources rounded up. All share their weights.
+///
+/// [`begin`](Self::begin) reads prompts; as a [`Decoder`] it then goes on from them.
+pub struct Runner {
+    t5: T5,
+    weights: Box<dyn WeightSource + Send>,
+    session: Session,
+    budgets: Vec<Budget>,
+    encoders: HashMap<EncoderKey, PlanId>,
+    decoders: HashMap<(StepShape, Wanted), PlanId>,
+    batch: Option<Batch>,
+}
+
+/// Tokens of a run, and room for those of all prompts.
+type EncoderKey = (usize, usize);
+
+/// What a step gives back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Wanted {
+    /// f32 `[rows][vocab_size]`.
+    Logits,
+    /// u32 `[rows]`.
+    Argmax,
+}
+
+impl Wanted {
+    fn name(self) -> &'static str {
+        match self {
+            Wanted::Logits => "logits",
+            Wanted::Argmax => "argmax",
+        }
+    }
+}
+
+/// Texts that are growing.
+struct Batch {
+    shape: StepShape,
+    spans: Tensor,
+    /// For each row the slots of the cache that hold its tokens so far.
+    histories: Vec<Vec<u32>>,
+}
+
+/// Lengths are rounded up to these: the attention reads no more than there is, so a longer plan only takes more memory.
+const LENGTHS: [usize; 3] = [32, 128, 256];
+
+impl Runner {
+    /// A runner without plans: they are loaded when they are first needed.
+    pub fn new(gpu: &Gpu, t5: T5, weights: Box<dyn WeightSource + Send>) -> Runner {
+        Self::with_profile(gpu, t5, weights, gpu.profile().clone())
+    }
+
+    /// As [`new`](Self::new), planned as if the device were another: see [`Session::with_profile`].
+    pub fn with_profile(
+        gpu: &Gpu,
+        t5: T5,
+        weights: Box<dyn WeightSource + Send>,
+        profile: DeviceProfile,
+    ) -> Runner {
+        let budgets = budgets(t5.config().n_positions);
+        Runner {
+            t5,
+            weights,
+            session: Session::with_profile(gpu, profile),
+            budgets,
+            encoders: HashMap::new(),
+            decoders: HashMap::new(),
+            batch: None,
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &T5Config {
+        self.t5.config()
+    }
+
+    /// The session, with the plans that have been loaded.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Encodes prompts, each of at least one token and at most `n_positions`, and prepares to grow `beams` texts of at
+    /// most `max_new_tokens` from each. What grew before is forgotten.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure or sizes that it cannot hold.
+    ///
+    /// # Panics
+    /// For an empty prompt, one longer than `n_positions`, or no prompt, beam or token.
+    pub fn begin(&mut self, prompts: &[Vec<u32>], beams: usize, max_new_tokens: usize) -> Result<(), ModelError> {
+        assert!(!prompts.is_empty() && beams > 0 && max_new_tokens > 0, "there should be something to grow");
+        self.batch = None;
+        let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
+        let total: usize = lengths.iter().sum();
+        let source = total.next_power_of_two().max(512);
+        let starts: Vec<usize> = lengths
+            .iter()
+            .scan(0, |end, length| {
+                *end += length;
+                Some(*end - length)
+            })
+            .collect();
+        for pack in pack::pack(&lengths, &self.budgets) {
+            let sequences = pack.sequences.iter().map(|&index| (prompts[index].as_slice(), starts[index]));
+            self.encode(self.budgets[pack.budget].tokens, source, sequences)?;
+        }
+        let shape = StepShape { rows: prompts.len() * beams, length: round_up(max_new_tokens), source };
+        let spans: Vec<u32> = starts
+            .iter()
+            .zip(&lengths)
+            .flat_map(|(start, length)| [*start as u32, (start + length) as u32].repeat(beams))
+            .collect();
+        let spans = Tensor::u32([shape.rows, 2], spans)?;
+        self.batch = Some(Batch { shape, spans, histories: vec![vec![]; shape.rows] });
+        Ok(())
+    }
+
+    /// Runs the encoder over sequences that fit `tokens`, each with the row of the source that it starts at.
+    fn encode<'a>(
+        &mut self,
+        tokens: usize,
+        source: usize,
+        sequences: impl Iterator<Item = (&'a [u32], usize)>,
+    ) -> Result<(), ModelError> {
+        let (mut ids, mut spans, mut places) = (vec![], vec![], vec![]);
+        for (sequence, start) in sequences {
+            assert!(!sequence.is_empty(), "a prompt should have a token");
+            let (first, end) = (ids.len() as u32, (ids.len() + sequence.len()) as u32);
+            ids.extend_from_slice(sequence);
+            spans.extend(sequence.iter().flat_map(|_| [first, end]));
+            places.extend((start..start + sequence.len()).map(|place| place as u32));
+        }
+        // What fills up the rest attends to nothing and is kept nowhere.
+        ids.resize(tokens, 0);
+        spans.resize(tokens * 2, 0);
+        places.resize(tokens, u32::MAX);
+        let plan = self.encoder((tokens, source))?;
+        let inputs = [
+            ("token_ids", &Tensor::u32([tokens], ids)?),
+            ("spans", &Tensor::u32([tokens, 2], spans)?),
+            ("places", &Tensor::u32([tokens], places)?),
+        ];
+        self.session.run(plan, &inputs)?;
+        Ok(())
+    }
+
+    fn encoder(&mut self, key: EncoderKey) -> Result<PlanId, EngineError> {
+        if let Some(plan) = self.encoders.get(&key) {
+            return Ok(*plan);
+        }
+        let (tokens, source) = key;
+        let mut g = GraphBuilder::new("t5");
+        let inputs = EncoderInputs::declare(&mut g, tokens);
+        let places = g.input("places", &[tokens], DType::U32);
+        let encoded = self.t5.encode(&mut g, inputs)?;
+        self.t5.keep_source(&mut g, encoded, places, source)?;
+        let plan = self.session.load(&g.finish(), &*self.weights)?;
+        self.encoders.insert(key, plan);
+        Ok(plan)
+    }
+
+    fn decoder(&mut self, key: (StepShape, Wanted)) -> Result<PlanId, EngineError> {
+        if let Some(plan) = self.decoders.get(&key) {
+            return Ok(*plan);
+        }
+        let (shape, wanted) = key;
+        let mut g = GraphBuilder::new("t5");
+        let inputs = StepInputs::declare(&mut g, shape);
+        let logits = self.t5.step(&mut g, shape, inputs)?;
+        let output = match wanted {
+            Wanted::Logits => logits,
+            Wanted::Argmax => g.argmax(logits, &[1], false)?,
+        };
+        g.output(wanted.name(), output);
+        let plan = self.session.load(&g.finish(), &*self.weights)?;
+        self.decoders.insert(key, plan);
+        Ok(plan)
+    }
+
+    /// Waits until the device has done what it was given.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure.
+    pub fn wait(&self) -> Result<(), ModelError> {
+        Ok(self.session.gpu().wait().map_err(EngineError::from)?)
+    }
+
+    /// How many kernels a step of the present texts runs; 0 before the first.
+    pub fn step_dispatches(&self) -> usize {
+        let shape = self.batch.as_ref().map(|batch| batch.shape);
+        let plans = self.decoders.iter().filter(|((known, _), _)| Some(*known) == shape);
+        plans.map(|(_, plan)| self.session.plan(*plan).dispatches().count()).max().unwrap_or(0)
+    }
+
+    /// Runs a step as [`Decoder::argmax`] does, and measures each kernel by the device's own clock.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure, and where the device has no timestamps.
+    pub fn time_step(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<StepTime>, ModelError> {
+        let plan = self.step_plan(Wanted::Argmax)?;
+        let inputs = self.step_inputs(tokens, parents)?;
+        Ok(self.session.time(plan, &borrowed(&inputs))?)
+    }
+
+    /// One token for each row.
+    fn advance(&mut self, tokens: &[u32], parents: &[usize], wanted: Wanted) -> Result<Tensor, ModelError> {
+        let plan = self.step_plan(wanted)?;
+        let inputs = self.step_inputs(tokens, parents)?;
+        let mut outputs = self.session.run(plan, &borrowed(&inputs))?;
+        Ok(outputs.take(wanted.name()).expect("the plan should have this output"))
+    }
+
+    fn step_plan(&mut self, wanted: Wanted) -> Result<PlanId, EngineError> {
+        let batch = self.batch.as_ref().expect("prompts should have been read before texts grow");
+        self.decoder((batch.shape, wanted))
+    }
+
+    /// What a step reads; from here on the tokens are part of the rows' histories.
+    fn step_inputs(
+        &mut self,
+        tokens: &[u32],
+        parents: &[usize],
+    ) -> Result<[(&'static str, Tensor); 4], EngineError> {
+        let batch = self.batch.as_mut().expect("prompts should have been read before texts grow");
+        let StepShape { rows, length, .. } = batch.shape;
+        assert!(
+            tokens.len() == rows && parents.len() == rows,
+            "there should be a token and a parent for each of the {rows} rows"
+        );
+        let mut histories: Vec<Vec<u32>> = parents.iter().map(|&row| batch.histories[row].clone()).collect();
+        let mut past = vec![0; rows * (1 + length)];
+        let mut slots = vec![];
+        for (row, (history, past)) in histories.iter_mut().zip(past.chunks_exact_mut(1 + length)).enumerate() {
+            let position = history.len();
+            assert!(position < length, "a text should end after the {length} tokens that were asked for");
+            past[0] = position as u32;
+            past[1..=position].copy_from_slice(history);
+            // Slots go by row and position, and no history holds a position twice: nothing that is read is lost.
+            let slot = (row * length + position) as u32;
+            slots.push(slot);
+            history.push(slot);
+        }
+        batch.histories = histories;
+        Ok([
+            ("token_ids", Tensor::u32([rows], tokens.to_vec())?),
+            ("past", Tensor::u32([rows, 1 + length], past)?),
+            ("slots", Tensor::u32([rows], slots)?),
+            ("spans", batch.spans.clone()),
+        ])
+    }
+}
+
+fn borrowed<'a>(inputs: &'a [(&'static str, Tensor)]) -> Vec<(&'static str, &'a Tensor)> {
+    inputs.iter().map(|(name, tensor)| (*name, tensor)).collect()
+}
+
+impl Decoder for Runner {
+    fn vocab_size(&self) -> usize {
+        self.config().vocab_size
+    }
+
+    fn logits(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<f32>, ModelError> {
+        Ok(self.advance(tokens, parents, Wanted::Logits)?.into_f32()?)
+    }
+
+    fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<u32>, ModelError> {
+        Ok(self.advance(tokens, parents, Wanted::Argmax)?.into_u32()?)
+    }
+}
+
+/// Sizes of the encoder's plans. Several prompts go into one run as far as it holds them.
+fn budgets(window: usize) -> Vec<Budget> {
+    let mut sizes = vec![64, 128, 192, 256, 384, 512];
+    sizes.extend((1..).map(|step| 512usize << step).take_while(|size| size / 2 < window));
+    sizes.into_iter().map(|tokens| Budget { tokens, sequences: tokens }).collect()
+}
+
+fn round_up(length: usize) -> usize {
+    let known = LENGTHS.into_iter().find(|known| length <= *known);
+    known.unwrap_or_else(|| length.next_multiple_of(LENGTHS[LENGTHS.len() - 1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_reach_as_far_as_needed() {
+        let largest = |window| budgets(window).last().unwrap().tokens;
+        assert_eq!((largest(32), largest(512), largest(513), largest(3000)), (512, 512, 1024, 4096));
+        assert_eq!([1, 32, 33, 200, 256, 257, 600].map(round_up), [32, 32, 128, 256, 256, 512, 768]);
+    }
+}
