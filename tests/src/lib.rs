@@ -8,14 +8,21 @@
 //! - [`graph`]: one op alone, through the engine; [`gradient`]: its derivatives.
 //! - [`sweep`]: the sizes where kernels go wrong.
 //! - [`golden`]: files that another program made, in the repository and outside.
+//! - [`chroma`]: a real Chroma server.
+//! - [`browser`]: a page as a user meets it.
+//! - [`t5`]: directories with whole T5 models, seeded.
 //!
 //! A harness that cannot fail proves nothing: each comparator has tests that must fail, and
 //! `tests/shaders/broken.rs` runs kernels that are wrong on purpose.
 //!
 //! Environment: `KILN_ADAPTER` (index, name or `none`), `KILN_TEST_DATA` (a folder of large files),
-//! `KILN_TEST_LOG` (a file that [`report`] appends to), and in the test binary `sweep` `KILN_SWEEP` (how many generated
+//! `KILN_TEST_CHROMA` (a folder with the server that [`chroma`] starts),
+//! `KILN_TEST_LOG` (a file that [`report`] appends to), `KILN_SCREENSHOTS` (a folder for
+//! what [`browser`] has seen), and in the test binary `sweep` `KILN_SWEEP` (how many generated
 //! configurations it runs).
 
+pub mod browser;
+pub mod chroma;
 pub mod compare;
 pub mod data;
 pub mod device;
@@ -26,4 +33,5 @@ pub mod guard;
 pub mod kernel;
 pub mod report;
 pub mod sweep;
+pub mod t5;
 pub mod tolerance;
