@@ -1,8 +1,10 @@
-//! Folders that are there whole or not at all; files too, by way of [`kiln_models::atomic`].
+//! Folders that Kiln may write into, and files in them that are there whole or not at all, by way of
+//! [`kiln_models::atomic`].
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use kiln_models::atomic::{UNFINISHED, parent};
 use tempfile::Builder;
@@ -14,59 +16,63 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DocqaError> {
     kiln_models::atomic::write_file(path, bytes).map_err(|error| DocqaError::writing(path, error))
 }
 
-/// How a folder is known to be one that Kiln wrote, and so may replace.
+/// How a folder is known to be one that Kiln wrote, and so may write again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known<'a> {
     /// The names of all its files. A folder with any other entry is somebody else's.
     pub(crate) files: &'a [&'a str],
-    /// Tells files of these names from others': one of them has to have a `format` that begins so. Empty
-    /// where the names are enough.
-    pub(crate) formats: &'a [(&'a str, &'a str)],
+    /// Tells files of these names from others': one of them has to have this within its first bytes. Empty where the
+    /// names are enough.
+    pub(crate) mark: &'a str,
 }
 
-/// Refuses a `path` at which [`replace_folder`] would have to delete something that is not `known`, or could
-/// not make a folder.
+/// Refuses a `path` whose folder holds anything that is not `known`, and one that is not there and could not be made.
 pub(crate) fn check_target(path: &Path, known: Known<'_>) -> Result<(), DocqaError> {
     let refused = |reason: String| DocqaError::Target { path: path.to_path_buf(), reason };
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    match fs::metadata(&target) {
+    let is_there = match fs::metadata(&target) {
         Ok(there) if !there.is_dir() => return Err(refused("it is a file, not a folder".into())),
-        Ok(_) => check_entries(path, &target, known)?,
+        Ok(_) => {
+            check_entries(path, &target, known)?;
+            true
+        }
         Err(_) if fs::symlink_metadata(&target).is_ok() => {
             return Err(refused("it is a link to something that cannot be reached".into()));
         }
-        Err(_) => {}
-    }
-    let mut beside = parent(&target);
+        Err(_) => false,
+    };
+    let mut folder = target;
     let is_absent = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-    while fs::metadata(&beside).is_err_and(|error| is_absent(error.kind())) {
-        beside = parent(&beside);
+    while !is_there && fs::metadata(&folder).is_err_and(|error| is_absent(error.kind())) {
+        folder = parent(&folder);
     }
     // Whether a folder takes new entries is known for sure only by making one.
-    let made = match fs::metadata(&beside) {
-        Ok(there) if there.is_dir() => builder().tempdir_in(&beside).map(drop),
+    let made = match fs::metadata(&folder) {
+        Ok(there) if there.is_dir() => Builder::new().prefix(UNFINISHED).tempfile_in(&folder).map(drop),
         Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
         Err(error) => Err(error),
     };
-    made.map_err(|error| refused(format!("no folder can be made in {}: {}", beside.display(), error.kind())))
+    let what = if is_there { "file" } else { "folder" };
+    made.map_err(|error| refused(format!("no {what} can be made in {}: {}", folder.display(), error.kind())))
 }
 
 /// Refuses a folder that is neither empty nor known.
 fn check_entries(path: &Path, target: &Path, known: Known<'_>) -> Result<(), DocqaError> {
     let reading = |error| DocqaError::reading(path, error);
     let refused = |reason: String| Err(DocqaError::NotAStore { path: path.to_path_buf(), reason });
-    let mut is_empty = true;
-    let mut others = Vec::new();
+    let (mut files, mut others) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(target).map_err(reading)? {
         let entry = entry.map_err(reading)?;
-        is_empty = false;
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_file = entry.file_type().map_err(reading)?.is_file();
-        if !is_file || !known.files.contains(&name.as_str()) {
+        if is_file && known.files.contains(&name.as_str()) {
+            files.push(name);
+        } else if !(is_file && name.starts_with(UNFINISHED)) {
             others.push(name);
         }
     }
     others.sort();
+    files.sort();
     match others.as_slice() {
         [] => {}
         [only] => return refused(format!("it holds {only}")),
@@ -75,85 +81,45 @@ fn check_entries(path: &Path, target: &Path, known: Known<'_>) -> Result<(), Doc
             return refused(format!("it holds {first}, {second} and {} more", more.len()));
         }
     }
-    let has_format = |(file, format): &(&str, &str)| {
-        fs::read(target.join(file)).is_ok_and(|bytes| crate::store::format_begins(&bytes, format))
-    };
-    if is_empty || known.formats.is_empty() || known.formats.iter().any(has_format) {
+    if files.is_empty()
+        || known.mark.is_empty()
+        || files.iter().any(|file| has_mark(&target.join(file), known.mark))
+    {
         return Ok(());
     }
-    let names = known.formats.iter().map(|(file, _)| *file).filter(|file| target.join(file).exists());
-    refused(format!("its {} was not written by Kiln", names.collect::<Vec<_>>().join(" and ")))
+    refused(format!("its {} was not written by Kiln", files.join(" and ")))
 }
 
-/// Fills a new folder beside `path` and renames it into place. A folder that is there already is replaced
-/// if it is empty or `known`; any other is left alone, and so is `path` when `fill` fails.
-pub(crate) fn replace_folder(
-    path: &Path,
-    known: Known<'_>,
-    fill: impl FnOnce(&Path) -> Result<(), DocqaError>,
-) -> Result<(), DocqaError> {
-    let failed = |error| DocqaError::writing(path, error);
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let exists = target.is_dir();
-    if exists {
-        check_entries(path, &target, known)?;
-    }
-    let beside = parent(&target);
-    fs::create_dir_all(&beside).map_err(failed)?;
-    let new = builder().tempdir_in(&beside).map_err(failed)?;
-    fill(new.path())?;
+/// Whether a file has this within its first bytes.
+pub(crate) fn has_mark(file: &Path, mark: &str) -> bool {
+    const WITHIN: u64 = 512;
+    let mut start = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(WITHIN).read_to_end(&mut start));
+    read.is_ok() && start.windows(mark.len().max(1)).any(|window| window == mark.as_bytes())
+}
 
-    if !exists {
-        // Where another process was faster, what it wrote is replaced below.
-        match fs::rename(new.path(), &target) {
-            Ok(()) => return keep(new),
-            Err(error) if !target.exists() => return Err(failed(error)),
-            Err(_) => {}
+/// Removes what processes that were killed long ago left unfinished in a folder. What is younger may be another
+/// process's work.
+pub(crate) fn remove_abandoned(folder: &Path) {
+    const AGE: Duration = Duration::from_secs(60 * 60);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && age().is_some_and(|age| age > AGE) {
+            let _ = fs::remove_file(entry.path());
         }
     }
-    // A folder cannot be renamed over one that is not empty, so the old one steps aside first.
-    let old = builder().tempdir_in(&beside).map_err(failed)?;
-    let aside = old.path().join("old");
-    fs::rename(&target, &aside).map_err(failed)?;
-    // Something may have been put there since it was looked at; aside, nobody finds it any more.
-    if let Err(error) = check_entries(path, &aside, known) {
-        let _ = fs::rename(&aside, &target);
-        return Err(error);
-    }
-    if let Err(error) = fs::rename(new.path(), &target) {
-        let _ = fs::rename(&aside, &target);
-        return Err(failed(error));
-    }
-    keep(new)
-}
-
-/// Lets go of a temporary folder that now has its real name.
-fn keep(folder: tempfile::TempDir) -> Result<(), DocqaError> {
-    let _ = folder.keep();
-    Ok(())
-}
-
-/// Temporary folders are made for their owner alone; these become real ones, so they get the rights that any new
-/// folder gets.
-fn builder() -> Builder<'static, 'static> {
-    let mut builder = Builder::new();
-    builder.prefix(UNFINISHED);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MARKED: Known<'_> = Known { files: &["mark", "more"], formats: &[] };
+    const MARKED: Known<'_> = Known { files: &["mark", "more"], mark: "by kiln" };
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .collect();
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -169,39 +135,26 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_replaced_whole() {
+    fn a_folder_of_something_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store");
-        let fill = |name: &'static str| {
-            move |folder: &Path| {
-                fs::write(folder.join(name), name).map_err(|e| DocqaError::writing(folder, e))
-            }
-        };
-        replace_folder(&path, MARKED, fill("mark")).unwrap();
-        assert_eq!(names(&path), ["mark"]);
-        fs::write(path.join("more"), "more").unwrap();
-        replace_folder(&path, MARKED, fill("mark")).unwrap();
-        assert_eq!(names(&path), ["mark"]);
-
-        let failure = replace_folder(&path, MARKED, |_| Err(DocqaError::NoContexts));
-        assert!(matches!(failure, Err(DocqaError::NoContexts)));
-        assert_eq!(names(&path), ["mark"]);
-        assert_eq!(names(folder.path()), ["store"]);
-    }
-
-    #[test]
-    fn a_folder_of_something_else_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("letter.txt"), "dear").unwrap();
-        let error = replace_folder(folder.path(), MARKED, |_| Ok(())).unwrap_err();
+        let (check, path) = (|| check_target(folder.path(), MARKED), |name: &str| folder.path().join(name));
+        check().unwrap();
+        fs::write(path("mark"), "made by kiln").unwrap();
+        fs::write(path(".kiln-a1b2"), "half a file").unwrap();
+        check().unwrap();
+        fs::write(path("letter.txt"), "dear").unwrap();
+        let error = check().unwrap_err();
         assert!(error.is_input_error());
         assert!(error.to_string().ends_with("other than a store: it holds letter.txt; it is left alone"));
-        assert_eq!(names(folder.path()), ["letter.txt"]);
-
-        // Nor does a known name make a folder of it, nor a known file what lies beside it.
-        fs::create_dir(folder.path().join("mark")).unwrap();
-        assert!(replace_folder(folder.path(), MARKED, |_| Ok(())).is_err());
-        assert_eq!(names(folder.path()), ["letter.txt", "mark"]);
+        fs::remove_file(path("letter.txt")).unwrap();
+        fs::create_dir(path("more")).unwrap();
+        assert!(check().unwrap_err().to_string().contains("it holds more"));
+        fs::remove_dir(path("more")).unwrap();
+        fs::write(path("mark"), "made by hand").unwrap();
+        assert!(check().unwrap_err().to_string().contains("its mark was not written by Kiln"));
+        fs::write(path("more"), "by kiln").unwrap();
+        check().unwrap();
+        assert_eq!(names(folder.path()), [".kiln-a1b2", "mark", "more"]);
     }
 
     #[test]
@@ -219,5 +172,17 @@ mod tests {
         assert!(below.contains("no folder can be made in ") && below.contains("file: "), "{below}");
         check_target(&folder.path().join("not/yet"), MARKED).unwrap();
         assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn what_was_abandoned_goes_and_what_is_young_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join(".kiln-old");
+        fs::write(&old, "").unwrap();
+        fs::write(folder.path().join(".kiln-new"), "").unwrap();
+        let then = std::time::SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+        File::options().write(true).open(&old).unwrap().set_modified(then).unwrap();
+        remove_abandoned(folder.path());
+        assert_eq!(names(folder.path()), [".kiln-new"]);
     }
 }

@@ -41,7 +41,7 @@ impl Embedder for SentenceEncoder {
 }
 
 /// Scales a vector to length 1; one of zeros stays as it is.
-fn normalize(values: &mut [f32]) {
+pub(crate) fn normalize(values: &mut [f32]) {
     let norm = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
     if norm > 0.0 {
         values.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);

@@ -107,6 +107,27 @@ pub enum DocqaError {
     /// An answer of no sentence at all.
     #[error("0 sentences: expected at least 1")]
     NoSentences,
+    /// A template that no prompt can be made from.
+    #[error("{}prompt template: {reason}", .path.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default())]
+    PromptTemplate {
+        /// The file that holds it, if one does.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A question (or a template) so long that no passage fits beside it.
+    #[error(
+        "the question with the prompt template takes {tokens} tokens, which leaves no room for a passage in \
+         {generator}'s window of {window}"
+    )]
+    PromptTooLong {
+        /// How many tokens the prompt has without any passage.
+        tokens: usize,
+        /// How many the generator can read.
+        window: usize,
+        /// Its name.
+        generator: String,
+    },
 
     /// No store where one was expected.
     #[error("{}: no store here (there is no {file}); make one with `kiln index`", .path.display())]
@@ -160,6 +181,47 @@ pub enum DocqaError {
         /// The fingerprint of the model at hand.
         expected: String,
     },
+    /// A text that names no place for a store.
+    #[error("store {given:?}: {reason}")]
+    Address {
+        /// What was given.
+        given: String,
+        /// What is wrong with it, and what was expected.
+        reason: String,
+    },
+    /// No collection where one was expected.
+    #[error("{store}: no such collection; make it with `kiln index`")]
+    NoCollection {
+        /// The store.
+        store: String,
+    },
+    /// A collection that somebody else made, or that says of itself what cannot be.
+    #[error("{store}: not a collection that Kiln made: {reason}; it is left alone")]
+    NotACollection {
+        /// The store.
+        store: String,
+        /// What it lacks.
+        reason: String,
+    },
+    /// What answers is no Chroma server.
+    #[error("{server}: not a Chroma server: {reason}")]
+    NotChroma {
+        /// The server's address.
+        server: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// The server does not answer, or not as it should.
+    #[error("{server}: {reason}")]
+    Server {
+        /// The server's address.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The user asked to stop; what had been done is kept.
+    #[error("interrupted")]
+    Interrupted,
     /// An embedding of the wrong length, or one with a value that is not a number.
     #[error("embedding {row}: {reason}")]
     Embedding {
@@ -199,7 +261,11 @@ impl DocqaError {
     pub fn is_input_error(&self) -> bool {
         match self {
             Self::Model(error) => error.is_input_error(),
-            Self::Unwritable { .. } | Self::Embedding { .. } | Self::Engine(_) => false,
+            Self::Unwritable { .. }
+            | Self::Embedding { .. }
+            | Self::Server { .. }
+            | Self::Interrupted
+            | Self::Engine(_) => false,
             _ => true,
         }
     }

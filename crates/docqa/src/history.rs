@@ -20,6 +20,9 @@ pub struct Entry<'a> {
     pub answer: &'a str,
     /// See [`Answer::method`].
     pub method: Method,
+    /// See [`Answer::generator`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<&'a str>,
     /// See [`Answer::contexts_used`].
     pub contexts_used: usize,
     /// See [`Answer::processing_time`].
@@ -30,6 +33,9 @@ pub struct Entry<'a> {
     pub adapter: &'a str,
     /// When the entry was made: RFC 3339, in UTC.
     pub timestamp: String,
+    /// See [`Answer::notices`].
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub notices: &'a [String],
     /// See [`Answer::sources`].
     pub sources: &'a [Source],
 }
@@ -41,18 +47,21 @@ impl<'a> Entry<'a> {
             question: &answer.question,
             answer: &answer.answer,
             method: answer.method,
+            generator: answer.generator.as_deref(),
             contexts_used: answer.contexts_used,
             processing_time: answer.processing_time,
             indexing_time: indexing_time.as_secs_f64(),
             adapter,
             timestamp: chunk::now(),
+            notices: &answer.notices,
             sources: &answer.sources,
         }
     }
 }
 
-/// Appends an entry to the JSON array in the file at `path`, which is made where it is missing. The file is rewritten whole and renamed into place: it is never half written, and
-/// one that does not hold an array is left as it was.
+/// Appends an entry to the JSON array in the file at `path`, which is made where it is missing. The file
+/// is rewritten whole and renamed into place: it is never half written, and one that does not hold an array is left
+/// as it was.
 ///
 /// Two processes that append in the same moment do not wait for each other: the later one wins.
 pub fn append(path: &Path, entry: &Entry<'_>) -> Result<(), DocqaError> {
@@ -87,6 +96,18 @@ pub fn read(path: &Path) -> Result<Vec<Value>, DocqaError> {
     }
 }
 
+/// The answers in a history file, oldest first, for a conversation that goes on from them; none where the file is
+/// missing or empty. What an entry holds besides an answer is passed over.
+pub fn answers(path: &Path) -> Result<Vec<Answer>, DocqaError> {
+    let parse = |(number, entry): (usize, Value)| {
+        serde_json::from_value(entry).map_err(|error| DocqaError::History {
+            path: path.to_path_buf(),
+            reason: format!("entry {number}: {error}"),
+        })
+    };
+    (1..).zip(read(path)?).map(parse).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +117,8 @@ mod tests {
             question: question.into(),
             answer: "Because.".into(),
             method: Method::Extractive,
+            generator: None,
+            notices: Vec::new(),
             contexts_used: 1,
             processing_time: 0.25,
             sources: vec![Source {
@@ -144,6 +167,24 @@ mod tests {
         // As it was printed, in the old entry as in the new one.
         assert_eq!(text.matches("\"distance\": 1.1690301,").count(), 2, "{text}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn entries_are_answers_to_go_on_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        assert!(answers(&path).unwrap().is_empty());
+        keep(&path, "Why?").unwrap();
+        assert_eq!(answers(&path).unwrap(), [answer("Why?")]);
+        fs::write(&path, "[{\"question\": \"Why?\", \"answer\": \"Because.\"}]").unwrap();
+        let [bare] = &answers(&path).unwrap()[..] else { panic!("one answer expected") };
+        assert_eq!((bare.answer.as_str(), bare.contexts_used), ("Because.", 0));
+        fs::write(&path, "[{\"question\": \"Why?\"}]").unwrap();
+        let error = answers(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("history.json: not a history file (entry 1: missing field `answer`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! [`index::Index`] holds documents ready to be questioned, and [`answer::ask`] questions them:
 //!
 //! ```no_run
+//! use std::ops::ControlFlow;
 //! use std::path::Path;
 //!
-//! use kiln_docqa::answer::{AskOptions, ask};
+//! use kiln_docqa::answer::{Answerer, AskOptions, ask};
 //! use kiln_docqa::index::{Index, IndexOptions};
 //! use kiln_docqa::similarity::GpuSimilarity;
 //! use kiln_gpu::{AdapterChoice, Gpu};
@@ -21,13 +22,27 @@
 //!     &mut encoder,
 //!     Path::new("cache"),
 //!     Box::new(GpuSimilarity::new(&gpu)),
-//!     &mut |progress| println!("{progress:?}"),
+//!     &mut |progress| {
+//!         println!("{progress:?}");
+//!         ControlFlow::Continue(())
+//!     },
 //! )?;
-//! let answer = ask(&mut index, &mut encoder, "What is a receptive field?", &AskOptions::default())?;
+//! let answer = ask(
+//!     &mut index,
+//!     &mut encoder,
+//!     &mut Answerer::Extractive,
+//!     "What is a receptive field?",
+//!     &AskOptions::default(),
+//!     &mut |_text| ControlFlow::Continue(()),
+//! )?;
 //! println!("{}", answer.answer);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`chat::Conversation`] asks one question after the other, follow-ups among them, and a
+//! [`answer::Generator`] such as [`kiln_models::TextGenerator`] writes answers where
+//! [`Answerer::Extractive`](answer::Answerer) quotes them.
 //!
 //! The parts work alone too: [`load`] reads documents, [`split`] cuts text exactly as LangChain's recursive
 //! splitter does, [`store`] keeps vectors, and [`embedder::Embedder`] and [`similarity::Similarity`] are the
@@ -35,6 +50,7 @@
 
 pub mod answer;
 mod atomic;
+pub mod chat;
 pub mod chunk;
 pub mod clean;
 pub mod embedder;
@@ -43,6 +59,8 @@ mod hex;
 pub mod history;
 pub mod index;
 pub mod load;
+pub mod measure;
+pub mod prompt;
 pub mod retrieve;
 mod sentences;
 pub mod similarity;

@@ -6,7 +6,8 @@ mod quiet;
 mod widths;
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -105,18 +106,32 @@ pub struct SkippedFile {
     pub reason: String,
 }
 
+impl SkippedFile {
+    pub(crate) fn new(file: &SourceFile, error: &DocqaError) -> Self {
+        Self { source: file.path.display().to_string(), reason: error.to_string() }
+    }
+
+    /// One line that names the file and says why it was left out.
+    pub fn notice(&self) -> String {
+        format!("skipped: {}", self.reason)
+    }
+}
+
+impl SkippedPage {
+    /// One line that names the page of `source` and says why it was left out.
+    pub fn notice(&self, source: &str) -> String {
+        format!("{source}: skipped page {}, which cannot be read: {}", self.number, self.reason)
+    }
+}
+
 impl Loaded {
     /// One line for each file and page that was left out.
     pub fn notices(&self) -> Vec<String> {
-        let files = self.skipped.iter().map(|file| format!("skipped: {}", file.reason));
-        let pages = self.documents.iter().flat_map(|document| {
-            let source = &document.source;
-            let line = move |page: &SkippedPage| {
-                format!("{source}: skipped page {}, which cannot be read: {}", page.number, page.reason)
-            };
-            document.skipped.iter().map(line)
-        });
-        files.chain(pages).collect()
+        let pages = self
+            .documents
+            .iter()
+            .flat_map(|document| document.skipped.iter().map(|page| page.notice(&document.source)));
+        self.skipped.iter().map(SkippedFile::notice).chain(pages).collect()
     }
 }
 
@@ -130,11 +145,42 @@ impl SourceFile {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// A file whose bytes are at hand, such as an upload. Its name says what kind it is and stands in messages; no
+    /// file of that name is looked for.
+    pub fn from_bytes(name: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self, DocqaError> {
+        let path = name.into();
+        match kind_of_name(&path).or_else(|| pdf::has_header(&bytes).then_some(Kind::Pdf)) {
+            Some(kind) => Ok(Self { path, kind, bytes, named: true }),
+            None => Err(DocqaError::UnknownKind { path }),
+        }
+    }
 }
 
-/// Reads files and folders of files. Folders are walked to any depth in the order of their names;
-/// hidden files and files of other kinds are passed over. A file named twice is read once.
-pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, DocqaError> {
+/// A file that is to be read.
+#[derive(Debug, Clone)]
+pub struct FoundFile {
+    path: PathBuf,
+    kind: Kind,
+    named: bool,
+}
+
+impl FoundFile {
+    /// The path as it was given or found.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the whole file.
+    pub fn read(&self) -> Result<SourceFile, DocqaError> {
+        let bytes = fs::read(&self.path).map_err(|error| DocqaError::reading(&self.path, error))?;
+        Ok(SourceFile { path: self.path.clone(), kind: self.kind, bytes, named: self.named })
+    }
+}
+
+/// Finds files and the files in folders. Folders are walked to any depth in the order of their names; hidden
+/// files and files of other kinds are passed over. A file named twice is found once.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<FoundFile>, DocqaError> {
     if paths.is_empty() {
         return Err(DocqaError::NoPaths);
     }
@@ -142,14 +188,21 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, DocqaError> {
     let mut seen = HashSet::new();
     for path in paths {
         let metadata = fs::metadata(path).map_err(|error| DocqaError::reading(path, error))?;
-        let found = if metadata.is_dir() { walk(path)? } else { vec![path.clone()] };
-        for file in found {
-            if seen.insert(fs::canonicalize(&file).unwrap_or_else(|_| file.clone())) {
-                files.push(read_file(file, !metadata.is_dir())?);
+        let named = !metadata.is_dir();
+        let found = if named { vec![path.clone()] } else { walk(path)? };
+        for path in found {
+            if seen.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+                let kind = kind_of(&path)?;
+                files.push(FoundFile { path, kind, named });
             }
         }
     }
     Ok(files)
+}
+
+/// Finds and reads in one go: see [`find`].
+pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, DocqaError> {
+    find(paths)?.iter().map(FoundFile::read).collect()
 }
 
 fn walk(folder: &Path) -> Result<Vec<PathBuf>, DocqaError> {
@@ -172,15 +225,17 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>, DocqaError> {
     if found.is_empty() { Err(DocqaError::EmptyFolder { path: folder.to_path_buf() }) } else { Ok(found) }
 }
 
-fn read_file(path: PathBuf, named: bool) -> Result<SourceFile, DocqaError> {
-    let known = kind_of_name(&path);
-    // Read before the name is judged where it might be a PDF file under another name.
-    let bytes = fs::read(&path).map_err(|error| DocqaError::reading(&path, error))?;
-    let kind = known.or_else(|| pdf::has_header(&bytes).then_some(Kind::Pdf));
-    match kind {
-        Some(kind) => Ok(SourceFile { path, kind, bytes, named }),
-        None => Err(DocqaError::UnknownKind { path }),
+/// What a file is by its name or, where that says nothing, by its first bytes: it may be a PDF file under another
+/// name.
+fn kind_of(path: &Path) -> Result<Kind, DocqaError> {
+    if let Some(kind) = kind_of_name(path) {
+        return Ok(kind);
     }
+    let mut start = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(pdf::HEADER_WITHIN).read_to_end(&mut start))
+        .map_err(|error| DocqaError::reading(path, error))?;
+    if pdf::has_header(&start) { Ok(Kind::Pdf) } else { Err(DocqaError::UnknownKind { path: path.into() }) }
 }
 
 fn kind_of_name(path: &Path) -> Option<Kind> {
@@ -197,12 +252,10 @@ pub fn parse(files: &[SourceFile]) -> Result<Loaded, DocqaError> {
     let mut loaded = Loaded::default();
     let mut first_error = None;
     for file in files {
-        match parse_file(file) {
+        match parse_or_skip(file)? {
             Ok(document) => loaded.documents.push(document),
-            Err(error) if file.named => return Err(error),
             Err(error) => {
-                let source = file.path.display().to_string();
-                loaded.skipped.push(SkippedFile { source, reason: error.to_string() });
+                loaded.skipped.push(SkippedFile::new(file, &error));
                 first_error.get_or_insert(error);
             }
         }
@@ -216,6 +269,15 @@ pub fn parse(files: &[SourceFile]) -> Result<Loaded, DocqaError> {
 /// Reads and parses in one go.
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, DocqaError> {
     parse(&read(paths)?)
+}
+
+/// Makes a document of a file. The outer error is that of a file which the user named, the inner one of a file which was
+/// found in a folder and is to be skipped.
+pub(crate) fn parse_or_skip(file: &SourceFile) -> Result<Result<Document, DocqaError>, DocqaError> {
+    match parse_file(file) {
+        Err(error) if file.named => Err(error),
+        done => Ok(done),
+    }
 }
 
 fn parse_file(file: &SourceFile) -> Result<Document, DocqaError> {

@@ -14,11 +14,16 @@ pub trait Similarity: Send {
 
     /// The dot product of `query`, which has `dim` values, with each row.
     fn dots(&mut self, query: &[f32]) -> Result<Vec<f32>, DocqaError>;
+
+    /// The bytes of the rows on a device; 0 where they are in this process.
+    fn memory(&self) -> u64 {
+        0
+    }
 }
 
 /// Computes on the GPU. The rows stay in its memory from one query to the next.
 ///
-/// Rows are kept in blocks of up to 16,384, padded with zeros to a power of two: a store that grows row by
+/// Rows are kept in blocks of up to 16,384, padded with zeros to one of a few sizes: a store that grows row by
 /// row needs a handful of plans, and one larger than what the device can bind at once is scored block by
 /// block.
 pub struct GpuSimilarity {
@@ -48,6 +53,12 @@ impl Block {
 
 const MOST_ROWS: usize = 16_384;
 const FEWEST_ROWS: usize = 256;
+
+/// The size of a block for so many rows: eight sizes from one power of two to the next, so that an eighth stays empty at
+/// most.
+fn capacity(rows: usize) -> usize {
+    rows.next_multiple_of((rows.next_power_of_two() / 16).max(FEWEST_ROWS))
+}
 
 impl GpuSimilarity {
     /// Computes on this device, in a session of its own.
@@ -94,7 +105,7 @@ impl Similarity for GpuSimilarity {
         let most = MOST_ROWS.min(usize::try_from(limit).unwrap_or(MOST_ROWS)).max(1);
         let mut blocks = Vec::new();
         for (index, part) in rows.chunks(most * dim).enumerate() {
-            let capacity = (part.len() / dim).next_power_of_two().max(FEWEST_ROWS).min(most);
+            let capacity = capacity(part.len() / dim).min(most);
             let block = Block { index, capacity, dim };
             self.prepare(block)?;
             let mut padded = part.to_vec();
@@ -118,6 +129,10 @@ impl Similarity for GpuSimilarity {
             dots.extend_from_slice(&scores[..wanted]);
         }
         Ok(dots)
+    }
+
+    fn memory(&self) -> u64 {
+        self.blocks.iter().map(|block| 4 * (block.capacity * block.dim) as u64).sum()
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{Quote, words};
+use super::{NO_PASSAGE, Quote, words};
 use crate::DocqaError;
 use crate::embedder::{Embedder, embed_checked};
 use crate::index::Index;
@@ -29,14 +30,11 @@ const CLOSE_NAMED: f32 = 0.1;
 const NOTHING_CLOSE: &str =
     "No sentence of the documents comes close to this question. The nearest passage begins:";
 
-/// The answer where a filter or an empty index leaves no passage.
-const NO_PASSAGE: &str = "There is no passage to answer from.";
-
 /// The most characters of a passage that stand in for an answer.
 const EXCERPT: usize = 300;
 
 struct Candidate {
-    /// Which document, by its place in the index.
+    /// Which document, by its place among those found.
     document: usize,
     sentence: Sentence,
     /// The sentence before it in its paragraph.
@@ -52,7 +50,7 @@ pub(super) fn extract(
     retrieved: &Retrieved,
     most: usize,
 ) -> Result<(String, Vec<Quote>), DocqaError> {
-    let mut candidates = candidates(index, &retrieved.hits);
+    let mut candidates = candidates(retrieved);
     if candidates.is_empty() {
         return Ok((excerpt(index, &retrieved.hits), Vec::new()));
     }
@@ -75,17 +73,18 @@ pub(super) fn extract(
     };
     candidates.retain(|candidate| candidate.similarity >= best - WITHIN);
     candidates.truncate(most);
-    let quotes = quotes(index.documents(), candidates);
-    Ok((compose(&quotes, index.documents().len() > 1), quotes))
+    let quotes = quotes(&retrieved.documents, candidates);
+    Ok((compose(&quotes, index.records().len() > 1), quotes))
 }
 
 /// The sentences that stand in the passages found, wholly or in part. A sentence that a passage's end cuts
 /// off is taken whole, and one that stands in two passages, or twice in the documents, is taken once.
-fn candidates(index: &Index, hits: &[Hit]) -> Vec<Candidate> {
+fn candidates(retrieved: &Retrieved) -> Vec<Candidate> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    for (at, document) in index.documents().iter().enumerate() {
-        let passages: Vec<_> = hits
+    for (at, document) in retrieved.documents.iter().enumerate() {
+        let passages: Vec<_> = retrieved
+            .hits
             .iter()
             .filter(|hit| hit.chunk.source == document.source)
             .map(|hit| hit.chunk.start..hit.chunk.end())
@@ -126,7 +125,7 @@ fn points_back(sentence: &str) -> bool {
 
 /// The chosen sentences in reading order. One that points back brings along the sentence before it, without
 /// which a reader could not tell what "it" is.
-fn quotes(documents: &[Document], chosen: Vec<Candidate>) -> Vec<Quote> {
+fn quotes(documents: &[Arc<Document>], chosen: Vec<Candidate>) -> Vec<Quote> {
     let mut quoted: Vec<(usize, Sentence, f32)> = Vec::new();
     for Candidate { document, sentence, before, similarity } in chosen {
         let before = before.filter(|_| points_back(&sentence.text));
@@ -187,7 +186,7 @@ fn excerpt(index: &Index, hits: &[Hit]) -> String {
         }
         text.extend(word.chars().take(EXCERPT));
     }
-    let place = place(&chunk.source, chunk.page, index.documents().len() > 1);
+    let place = place(&chunk.source, chunk.page, index.records().len() > 1);
     [Some(text), place].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 

@@ -8,8 +8,11 @@ use super::{Document, SkippedPage, forms, quiet, widths};
 use crate::{DocqaError, clean};
 
 /// PDF readers allow the header to stand within the first kilobyte.
+pub(super) const HEADER_WITHIN: u64 = 1024;
+
+/// Whether a file that begins so is a PDF file.
 pub(super) fn has_header(bytes: &[u8]) -> bool {
-    bytes[..bytes.len().min(1024)].windows(5).any(|window| window == b"%PDF-")
+    bytes[..bytes.len().min(HEADER_WITHIN as usize)].windows(5).any(|window| window == b"%PDF-")
 }
 
 /// Parses a file that is not empty. A page on which the extractor fails is skipped and named, the others

@@ -96,6 +96,29 @@ pub(super) fn paragraphs(document: &Document, lines: &[Line]) -> Vec<Paragraph> 
     paragraphs
 }
 
+/// The paragraphs of a passage, which knows nothing of the document around it: blank lines part them, items of a
+/// list begin anew, and lines that Markdown sets apart stand alone.
+pub(super) fn of_passage(passage: &str) -> Vec<Paragraph> {
+    let mut paragraphs = Vec::new();
+    let mut current = Paragraph::default();
+    let mut start = 0;
+    for line in passage.split_inclusive('\n') {
+        let words = line.trim();
+        let alone = words.is_empty() || is_markup(words);
+        if alone || without_marker(words).0 {
+            paragraphs.push(std::mem::take(&mut current));
+        }
+        current.push(passage, start..start + line.len());
+        if alone {
+            paragraphs.push(std::mem::take(&mut current));
+        }
+        start += line.len();
+    }
+    paragraphs.push(current);
+    paragraphs.retain(|paragraph| !paragraph.text.is_empty());
+    paragraphs
+}
+
 /// The length, in characters, that a full line has in this document.
 fn usual_width(text: &str, lines: &[Line]) -> usize {
     let mut widths: Vec<usize> = lines.iter().map(|line| text[line.range.clone()].chars().count()).collect();

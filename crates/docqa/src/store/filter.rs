@@ -31,6 +31,16 @@ impl Filter {
         self
     }
 
+    /// The source that it asks for.
+    pub(super) fn only_source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// The pages that it asks for.
+    pub(super) fn only_pages(&self) -> Option<&RangeInclusive<u32>> {
+        self.pages.as_ref()
+    }
+
     /// Whether a chunk passes.
     pub fn accepts(&self, chunk: &Chunk) -> bool {
         let on_pages = |pages: &RangeInclusive<u32>| {
