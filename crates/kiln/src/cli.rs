@@ -1,7 +1,9 @@
 //! The command line: parses, calls the library, prints. One file a command; the rest is what they share.
 
 mod ask;
+mod asking;
 mod bench;
+mod chat;
 mod classify;
 mod completions;
 mod context;
@@ -14,6 +16,8 @@ mod error;
 mod eval;
 mod features;
 mod filter;
+mod generate;
+mod generation;
 mod index;
 mod interrupt;
 mod logging;
@@ -24,8 +28,11 @@ mod output;
 mod picture;
 mod profile;
 mod progress;
+mod screen;
 mod search;
+mod serve;
 mod split;
+mod stores;
 mod summary;
 mod sweep;
 mod table;
@@ -69,10 +76,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ask(ask::AskArgs),
+    Chat(chat::ChatArgs),
     Search(search::SearchArgs),
     Index(index::IndexArgs),
     Split(split::DocumentSplitArgs),
     Embed(embed::EmbedArgs),
+    Serve(serve::ServeArgs),
+    Generate(generate::GenerateArgs),
     Models(models::ModelsArgs),
     Classify(classify::ClassifyArgs),
     Features(features::FeaturesArgs),
@@ -99,10 +109,13 @@ pub(crate) fn run() -> ExitCode {
     let context = Context::new(cli.global);
     let outcome = match cli.command {
         Command::Ask(args) => args.run(&context),
+        Command::Chat(args) => args.run(&context),
         Command::Search(args) => args.run(&context),
         Command::Index(args) => args.run(&context),
         Command::Split(args) => args.run(&context),
         Command::Embed(args) => args.run(&context),
+        Command::Serve(args) => args.run(&context),
+        Command::Generate(args) => args.run(&context),
         Command::Models(args) => args.run(&context),
         Command::Classify(args) => args.run(&context),
         Command::Features(args) => args.run(&context),

@@ -49,9 +49,10 @@
 //! it; `kiln ask` does just that.
 //!
 //! ```no_run
+//! use std::ops::ControlFlow;
 //! use std::path::Path;
 //!
-//! use kiln::docqa::answer::{AskOptions, ask};
+//! use kiln::docqa::answer::{Answerer, AskOptions, ask};
 //! use kiln::docqa::index::{Index, IndexOptions};
 //! use kiln::docqa::similarity::GpuSimilarity;
 //! use kiln::models::SentenceEncoder;
@@ -66,9 +67,16 @@
 //!     &mut encoder,
 //!     Path::new("cache"),
 //!     Box::new(GpuSimilarity::new(&gpu)),
-//!     &mut |_| {},
+//!     &mut |_progress| ControlFlow::Continue(()),
 //! )?;
-//! let answer = ask(&mut index, &mut encoder, "What is a receptive field?", &AskOptions::default())?;
+//! let answer = ask(
+//!     &mut index,
+//!     &mut encoder,
+//!     &mut Answerer::Extractive,
+//!     "What is a receptive field?",
+//!     &AskOptions::default(),
+//!     &mut |_text| ControlFlow::Continue(()),
+//! )?;
 //! println!("{} ({:.2} s)", answer.answer, answer.processing_time);
 //! for source in &answer.sources {
 //!     println!("{}, page {:?}: {}", source.source, source.page, source.text);
@@ -83,6 +91,7 @@ pub use kiln_docqa as docqa;
 pub use kiln_engine as engine;
 pub use kiln_gpu as gpu;
 pub use kiln_models as models;
+pub use kiln_serve as serve;
 pub use kiln_train as train;
 
 pub use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Session, Tensor, WeightSource};

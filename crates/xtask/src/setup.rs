@@ -16,6 +16,8 @@ pub(crate) struct Wants {
     pub(crate) pip: bool,
     /// Real images to train on, where a package manager that we run brings them; tests that want them skip elsewhere.
     pub(crate) images: bool,
+    /// A browser to open the web page in, on the same terms.
+    pub(crate) browser: bool,
 }
 
 /// Something that packages can bring.
@@ -25,6 +27,7 @@ pub(crate) enum Need {
     SoftwareDriver,
     Pip,
     Images,
+    Browser,
 }
 
 impl Need {
@@ -34,6 +37,7 @@ impl Need {
             Need::SoftwareDriver => &["mesa-vulkan-drivers"],
             Need::Pip => &["python3", "python3-pip"],
             Need::Images => &["dataset-fashion-mnist"],
+            Need::Browser => &["chromium", "chromium-driver"],
         }
     }
 
@@ -50,9 +54,14 @@ impl Need {
             (Manager::Pacman, Need::Pip) => "python-pip",
             (Manager::Apk, Need::Pip) => "py3-pip",
             (Manager::Dnf | Manager::Zypper, Need::Pip) => "python3-pip",
-            // Nobody else packages them, and nobody is asked for them.
-            (_, Need::Images) => "",
+            // Nobody is asked for these.
+            (_, Need::Images | Need::Browser) => "",
         }
+    }
+
+    /// Tests do without it, and say so.
+    fn is_optional(self) -> bool {
+        matches!(self, Need::Images | Need::Browser)
     }
 }
 
@@ -63,6 +72,7 @@ impl fmt::Display for Need {
             Need::SoftwareDriver => "a Vulkan driver that works here (Mesa's software one does everywhere)",
             Need::Pip => "Python with pip",
             Need::Images => "Fashion-MNIST, which some tests train on",
+            Need::Browser => "Chromium, in which some tests open the web page",
         })
     }
 }
@@ -84,11 +94,13 @@ pub(crate) fn missing(machine: &Machine, wants: Wants) -> Vec<Need> {
     if wants.pip && machine.pip.is_none() && machine.installer != Installer::None {
         missing.push(Need::Pip);
     }
-    if wants.images
-        && !machine.images
-        && matches!(machine.installer, Installer::Apt(Rights::Root | Rights::Sudo))
-    {
-        missing.push(Need::Images);
+    if matches!(machine.installer, Installer::Apt(Rights::Root | Rights::Sudo)) {
+        if wants.images && !machine.images {
+            missing.push(Need::Images);
+        }
+        if wants.browser && !machine.browser {
+            missing.push(Need::Browser);
+        }
     }
     missing
 }
@@ -108,20 +120,20 @@ pub(crate) fn tell(machine: &Machine, wants: Wants) {
 
 /// Installs what `wants` needs and `machine` lacks, after saying what `apt` is asked for.
 pub(crate) fn ensure(machine: &mut Machine, wants: Wants) -> Result<(), Error> {
-    let (images, needs): (Vec<Need>, Vec<Need>) =
-        missing(machine, wants).into_iter().partition(|need| *need == Need::Images);
-    if needs.is_empty() && images.is_empty() {
+    let (optional, needs): (Vec<Need>, Vec<Need>) =
+        missing(machine, wants).into_iter().partition(|need| need.is_optional());
+    if needs.is_empty() && optional.is_empty() {
         say("all there");
         return Ok(());
     }
     if !needs.is_empty() {
         install(machine, &needs)?;
     }
-    // Tests do without, and say so.
-    if !images.is_empty()
-        && let Err(error) = install(machine, &images)
-    {
-        say(format_args!("going on without: {error}"));
+    // One by one: where a distribution has no package of the one, the other may come all the same.
+    for need in optional {
+        if let Err(error) = install(machine, &[need]) {
+            say(format_args!("going on without: {error}"));
+        }
     }
     Ok(())
 }
@@ -217,10 +229,10 @@ mod tests {
     use super::*;
     use crate::machine::Vulkan;
 
-    const ALL: Wants = Wants { adapter: true, pip: true, images: true };
+    const ALL: Wants = Wants { adapter: true, pip: true, images: true, browser: true };
 
     fn machine(installer: Installer, vulkan: Option<Vulkan>) -> Machine {
-        Machine { installer, vulkan, pip: None, images: false }
+        Machine { installer, vulkan, pip: None, images: false, browser: false }
     }
 
     fn vulkan(loader: bool, drivers: &[&str], gpu: bool) -> Option<Vulkan> {
@@ -230,23 +242,34 @@ mod tests {
     #[test]
     fn a_bare_debian_needs_everything() {
         let bare = machine(Installer::Apt(Rights::Root), vulkan(false, &[], false));
-        assert_eq!(missing(&bare, ALL), [Need::VulkanLoader, Need::SoftwareDriver, Need::Pip, Need::Images]);
         assert_eq!(
-            apt_packages(&missing(&bare, ALL)),
-            ["libvulkan1", "mesa-vulkan-drivers", "python3", "python3-pip", "dataset-fashion-mnist"]
+            missing(&bare, ALL),
+            [Need::VulkanLoader, Need::SoftwareDriver, Need::Pip, Need::Images, Need::Browser]
         );
+        let packages = [
+            "libvulkan1",
+            "mesa-vulkan-drivers",
+            "python3",
+            "python3-pip",
+            "dataset-fashion-mnist",
+            "chromium",
+            "chromium-driver",
+        ];
+        assert_eq!(apt_packages(&missing(&bare, ALL)), packages);
     }
 
     #[test]
     fn only_what_is_wanted_counts() {
         let bare = machine(Installer::Apt(Rights::Root), vulkan(false, &[], false));
-        assert_eq!(missing(&bare, Wants { adapter: false, pip: true, images: false }), [Need::Pip]);
-        assert_eq!(missing(&bare, Wants { adapter: false, pip: false, images: false }), []);
+        let nothing = Wants { adapter: false, pip: false, images: false, browser: false };
+        assert_eq!(missing(&bare, Wants { pip: true, ..nothing }), [Need::Pip]);
+        assert_eq!(missing(&bare, Wants { browser: true, ..nothing }), [Need::Browser]);
+        assert_eq!(missing(&bare, nothing), []);
     }
 
     #[test]
     fn a_driver_without_its_gpu_does_not_count() {
-        let wants = Wants { adapter: true, pip: false, images: false };
+        let wants = Wants { adapter: true, pip: false, images: false, browser: false };
         let drivers = ["intel_icd.x86_64.json", "radeon_icd.x86_64.json"];
         let headless = machine(Installer::Apt(Rights::Root), vulkan(true, &drivers, false));
         assert_eq!(missing(&headless, wants), [Need::SoftwareDriver]);

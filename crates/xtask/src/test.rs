@@ -3,14 +3,16 @@ mod report;
 mod suites;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
 
+use crate::chroma;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::model;
-use crate::progress::heading;
+use crate::progress::{heading, say};
 use crate::python::Pip;
 use crate::setup::{self, Wants};
 use crate::tally::{Tally, TestLog};
@@ -63,7 +65,12 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool, only: &[StepName]) ->
     let runs_kiln = StepName::value_variants().iter().any(|step| wanted(*step) && step.runs_kiln());
     // `none` is how one says that tests which need an adapter may skip.
     let device = std::env::var_os("KILN_ADAPTER").is_none_or(|adapter| adapter != "none");
-    let wants = Wants { adapter: runs_kiln && device, pip: wanted(StepName::Typos), images: runs_kiln };
+    let wants = Wants {
+        adapter: runs_kiln && device,
+        pip: wanted(StepName::Typos),
+        images: runs_kiln,
+        browser: runs_kiln,
+    };
     let mut machine = Machine::look();
     if no_install {
         setup::tell(&machine, wants);
@@ -115,7 +122,8 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool, only: &[StepName]) ->
             });
             if wanted(StepName::Tests) {
                 report.step("tests", "units, then tests/, a process for each module", || {
-                    Ok(Outcome::Counted(suites::tests(&artifacts, &log_file)?))
+                    let chroma = chroma(workspace, machine.pip.as_ref());
+                    Ok(Outcome::Counted(suites::tests(&artifacts, &log_file, chroma.as_deref())?))
                 });
             }
             if wanted(StepName::Examples) {
@@ -139,6 +147,17 @@ pub(crate) fn run(workspace: &Workspace, no_install: bool, only: &[StepName]) ->
     }
     heading("Summary");
     report.close(&log)
+}
+
+/// The folder of a Chroma server; where there is none to be had, the tests that ask one skip.
+fn chroma(workspace: &Workspace, pip: Option<&Pip>) -> Option<PathBuf> {
+    match chroma::ensure(workspace, pip?) {
+        Ok(folder) => Some(folder),
+        Err(error) => {
+            say(format_args!("going on without: {error}"));
+            None
+        }
+    }
 }
 
 /// Runs `body` and returns its outcome with the time it took.

@@ -398,26 +398,6 @@ fn texts_are_those_of_transformers() {
     }
 }
 
-/// One plan serves every position: after the first token nothing is compiled, and no memory is asked for.
-#[test]
-fn a_new_token_makes_nothing_on_the_device() {
-    let Some(gpu) = device::gpu() else { return };
-    let model = Model::new("v11", Form::F32);
-    let mut runner = model.runner(gpu, Precision::F32);
-    let prompts = [model.prompt(17, 0), model.prompt(5, 0)];
-    for (rows, beams) in [(2, 1), (4, 2)] {
-        runner.begin(&prompts, beams, 32).expect("the prompts should be encoded");
-        let parents: Vec<usize> = (0..rows).collect();
-        let mut tokens = vec![0; rows];
-        let mut made = vec![];
-        for _ in 0..32 {
-            tokens = runner.argmax(&tokens, &parents).expect("a step should run");
-            made.push(gpu.objects_made());
-        }
-        assert!(made.iter().all(|count| *count == made[0]), "{beams} beams: {made:?}");
-    }
-}
-
 /// The same under plans for other devices; greedy and with beams.
 #[test]
 fn plans_for_other_devices_choose_the_same_texts() {

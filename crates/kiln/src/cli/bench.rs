@@ -1,5 +1,7 @@
 //! `kiln bench`.
 
+mod search;
+mod t5;
 mod train;
 
 use std::io::Write;
@@ -27,12 +29,14 @@ use super::table::write_table;
   kiln bench vgg16 --batch 4 --samples 20 --json
   kiln bench all-MiniLM-L6-v2 --input 128 --batch 16
   kiln bench train --arch sk
+  kiln bench t5 --precision f16
+  kiln bench search --passages 10000
 
 A run is what a program has: inputs go to the device, outputs come back. Weights
 come from a formula where no file is named; the time does not depend on them.")]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
-    training: Option<Training>,
+    other: Option<Other>,
 
     // clap finds an optional group by the arguments that are its own, so this one has the network's name in it.
     #[command(flatten)]
@@ -61,7 +65,9 @@ pub(crate) struct BenchArgs {
 
 /// What is measured besides a network at work.
 #[derive(Debug, Subcommand)]
-enum Training {
+enum Other {
+    Search(search::BenchSearchArgs),
+    T5(t5::BenchT5Args),
     Train(train::BenchTrainArgs),
 }
 
@@ -144,8 +150,11 @@ struct Report<'a> {
 
 impl BenchArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
-        if let Some(Training::Train(args)) = self.training {
-            return args.run(context);
+        match self.other {
+            Some(Other::Search(args)) => return args.run(context),
+            Some(Other::T5(args)) => return args.run(context),
+            Some(Other::Train(args)) => return args.run(context),
+            None => {}
         }
         // clap asks for a network before it comes to this.
         let network = self.network.ok_or_else(|| CliError::Input("no network is named".to_owned()))?;

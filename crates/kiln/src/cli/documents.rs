@@ -1,5 +1,6 @@
 //! What the commands over documents share: options, the cache, the progress of an index.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use kiln::gpu::Gpu;
 use super::context::Context;
 use super::encoder::store;
 use super::error::CliError;
+use super::interrupt;
 use super::numbers::{at_least_one, whole_number};
 
 /// How documents are split into passages.
@@ -114,14 +116,18 @@ pub(crate) fn index_cache() -> Result<PathBuf, CliError> {
     Ok(cache.join("indexes"))
 }
 
-/// Shows how far the making of an index is, once its documents have been read.
-pub(crate) fn index_progress(context: &Context, gpu: &Gpu) -> impl FnMut(Step) {
+/// Shows how far the making of an index is, once its documents have been read; breaks off where Ctrl-C was pressed.
+pub(crate) fn index_progress(context: &Context, gpu: &Gpu) -> impl FnMut(Step) -> ControlFlow<()> {
     let mut bar = None;
     move |step| {
-        if let Step::Embedding { done, total } = step {
-            context.announce(gpu);
-            bar.get_or_insert_with(|| context.progress("embedding", total)).set(done as u64);
+        match step {
+            Step::Embedding { done, total } if total > 0 => {
+                context.announce(gpu);
+                bar.get_or_insert_with(|| context.progress("embedding", total)).set(done as u64);
+            }
+            _ => {}
         }
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

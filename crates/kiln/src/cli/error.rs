@@ -7,6 +7,7 @@ use kiln::EngineError;
 use kiln::docqa::DocqaError;
 use kiln::gpu::GpuError;
 use kiln::models::ModelError;
+use kiln::serve::ServeError;
 use kiln::train::TrainError;
 
 use super::interrupt;
@@ -99,6 +100,7 @@ impl From<DocqaError> for CliError {
     fn from(error: DocqaError) -> CliError {
         match error {
             DocqaError::Model(error) => error.into(),
+            DocqaError::Interrupted => CliError::Interrupted,
             error => CliError::classed(error.is_input_error(), error.to_string()),
         }
     }
@@ -107,6 +109,12 @@ impl From<DocqaError> for CliError {
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> CliError {
         ModelError::from(error).into()
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> CliError {
+        CliError::classed(error.is_input_error(), error.to_string())
     }
 }
 

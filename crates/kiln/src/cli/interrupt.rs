@@ -13,6 +13,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 static ASKS: AtomicBool = AtomicBool::new(false);
 /// Whether it has been asked.
 static ASKED: AtomicBool = AtomicBool::new(false);
+/// Whether it goes on afterwards, so that there is nothing to tell.
+static GOES_ON: AtomicBool = AtomicBool::new(false);
 
 /// The files being written just now under names that are not their own yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -22,9 +24,36 @@ pub(crate) fn ask_first() {
     ASKS.store(true, Ordering::SeqCst);
 }
 
-/// Whether Ctrl-C has been pressed since [`ask_first`].
+/// Whether Ctrl-C has been pressed since [`ask_first`], or while a [`Stoppable`] lives.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
+}
+
+/// Work that Ctrl-C stops without ending the command, for as long as this value lives.
+pub(crate) struct Stoppable(());
+
+/// From here on Ctrl-C stops what is being done, which looks at [`asked`] from time to time, and the command goes on. A
+/// second Ctrl-C ends it.
+pub(crate) fn stoppable() -> Stoppable {
+    ASKED.store(false, Ordering::SeqCst);
+    GOES_ON.store(true, Ordering::SeqCst);
+    ASKS.store(true, Ordering::SeqCst);
+    Stoppable(())
+}
+
+/// As [`stoppable`], for work that saves what it has done when it is stopped, and ends the command.
+pub(crate) fn saving() -> Stoppable {
+    ASKED.store(false, Ordering::SeqCst);
+    ASKS.store(true, Ordering::SeqCst);
+    Stoppable(())
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        ASKS.store(false, Ordering::SeqCst);
+        GOES_ON.store(false, Ordering::SeqCst);
+        ASKED.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Names a file to remove on an interrupt.
@@ -46,7 +75,7 @@ pub(crate) fn watch() {
     let handler = || {
         let mut stderr = std::io::stderr();
         if ASKS.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) {
-            if stderr.is_terminal() {
+            if stderr.is_terminal() && !GOES_ON.load(Ordering::SeqCst) {
                 // A step may take a while; who hears nothing presses once more.
                 let _ = writeln!(stderr, "\nsaving after this step; another Ctrl-C stops without");
             }

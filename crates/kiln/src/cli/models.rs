@@ -67,6 +67,9 @@ struct PathArgs {
 }
 
 /// Compare the files of a model with the checksums that Kiln knows
+///
+/// A file whose checksum it does not know is compared with the one that the hub declared when it was fetched; where that
+/// is not known either, the output says so.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   kiln models verify all-MiniLM-L6-v2")]
@@ -92,6 +95,8 @@ struct Row {
     repo: Option<&'static str>,
     revision: Option<&'static str>,
     bytes: u64,
+    /// Files of which Kiln knows no checksum: it takes the one that the hub declares.
+    unpinned: Vec<&'static str>,
     place: Option<String>,
     path: Option<String>,
     /// How it comes here.
@@ -130,6 +135,7 @@ fn list(args: ListArgs, output: &mut Output) -> Result<(), CliError> {
             repo: listing.entry.hub.map(|hub| hub.name),
             revision: listing.entry.hub.map(|hub| hub.revision),
             bytes: listing.entry.bytes(),
+            unpinned: listing.entry.unpinned().collect(),
             place: listing.found.as_ref().map(|found| found.place.to_string()),
             path: listing.found.map(|found| found.path.display().to_string()),
             hint: hint(listing.entry),

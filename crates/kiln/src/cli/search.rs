@@ -1,12 +1,10 @@
 //! `kiln search`.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
-use kiln::docqa::index::{Index, check_store};
 use kiln::docqa::retrieve;
-use kiln::docqa::similarity::GpuSimilarity;
+use kiln::docqa::store::StoreLocation;
 use serde::Serialize;
 
 use super::context::Context;
@@ -15,6 +13,7 @@ use super::encoder::EncoderArgs;
 use super::error::CliError;
 use super::numbers::whole_number;
 use super::output::OutputArgs;
+use super::stores;
 
 /// Find the passages of a store that are closest to a query
 #[derive(Debug, Args)]
@@ -25,9 +24,9 @@ pub(crate) struct SearchArgs {
     /// What to look for
     query: String,
 
-    /// The store, as `kiln index` made it
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    /// The store, as `kiln index` made it: a folder, or chroma:http://localhost:8000/COLLECTION
+    #[arg(long, value_name = "STORE")]
+    store: StoreLocation,
 
     /// How many passages to find
     #[arg(short = 'k', long, value_name = "N", default_value_t = 5,
@@ -58,12 +57,12 @@ struct Row<'a> {
 impl SearchArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         retrieve::check(&self.query, self.contexts)?;
-        check_store(&self.store)?;
+        self.store.check_present()?;
         let mut output = self.output.open()?;
         let (gpu, mut encoder) = self.encoder.load(context)?;
-        let mut index = Index::open(&self.store, Box::new(GpuSimilarity::new(&gpu)))?;
+        let mut index = stores::open(&self.store, &gpu)?;
         index.check_model(&encoder)?;
-        self.filter.check(index.documents().iter().map(|document| document.source.as_str()))?;
+        self.filter.check(index.records().iter().map(|record| record.source.as_str()))?;
         context.announce(&gpu);
         let filter = self.filter.filter();
         let found = retrieve::retrieve(&mut index, &mut encoder, &self.query, self.contexts, &filter)?;

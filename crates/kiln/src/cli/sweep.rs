@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::interrupt;
 use super::numbers::counted;
 use super::output::Output;
-use super::progress::Progress;
+use super::screen::Screen;
 use super::train::{scores, standing};
 
 /// Train many networks by a plan, and compare their test errors in tables and plots
@@ -67,22 +67,22 @@ impl SweepArgs {
         interrupt::ask_first();
         let unread = Cell::new(false);
         let mut screen = Screen::new(context, self.json, &unread);
+        let mut run = String::new();
         let interrupted = || interrupt::asked() || unread.get();
         let control = Control { interrupted: &interrupted, ..Control::default() };
-        let outcome = sweep.run(&folder, on(&gpu), &control, &mut |event: &SweepEvent| screen.show(event));
-        screen.bar = None;
+        let mut tell = |event: &SweepEvent| show(&mut screen, &mut run, event);
+        let outcome = sweep.run(&folder, on(&gpu), &control, &mut tell);
+        let written = screen.close();
         let outcome = outcome?;
         let standing = format!("{} of {} done", outcome.done, counted(outcome.of, "run"));
         if outcome.interrupted {
             context.note(format_args!("{standing}; the same command goes on"));
         }
-        if let Some(error) = screen.failed {
-            return Err(error);
-        }
+        let mut out = written?;
         if !self.json {
-            writeln!(screen.out, "{standing}: {}", outcome.results.display())?;
+            writeln!(out, "{standing}: {}", outcome.results.display())?;
         }
-        screen.out.finish()?;
+        out.finish()?;
         match outcome.failed.as_slice() {
             _ if outcome.interrupted => Err(CliError::Interrupted),
             [] => Ok(()),
@@ -94,58 +94,19 @@ impl SweepArgs {
     }
 }
 
-/// What is shown while a sweep goes on.
-struct Screen<'a> {
-    context: &'a Context,
-    out: Output,
-    json: bool,
-    bar: Option<Progress>,
-    /// The present run, as its line begins.
-    run: String,
-    /// The first failure to write.
-    failed: Option<CliError>,
-    /// Whether there is one: the sweep need not go on then.
-    unread: &'a Cell<bool>,
-}
-
-impl<'a> Screen<'a> {
-    fn new(context: &'a Context, json: bool, unread: &'a Cell<bool>) -> Self {
-        let (out, run) = (Output::stdout(), String::new());
-        Screen { context, out, json, bar: None, run, failed: None, unread }
-    }
-
-    fn show(&mut self, event: &SweepEvent) {
-        let Screen { context, out, json, bar, run, failed, unread } = self;
-        if failed.is_some() {
-            return;
+/// Shows an event; `run` is the present run, as its line begins.
+fn show(screen: &mut Screen<'_>, run: &mut String, event: &SweepEvent) {
+    match event {
+        SweepEvent::Run { run: Event::Step(step) } => {
+            return screen.step(&format!("{run}  {}", standing(step)), step);
         }
-        match event {
-            SweepEvent::Run { run: Event::Step(step) } => {
-                let bar = bar.get_or_insert_with(|| context.steps());
-                let line = format!("{run}  {}", standing(step));
-                return bar.set_message(&line, step.batch as u64, step.batches as u64);
-            }
-            SweepEvent::Job { name, number, of, .. } => {
-                let width = of.to_string().len();
-                *run = format!("{number:>width$}/{of}  {name}");
-            }
-            _ => {}
+        SweepEvent::Job { name, number, of, .. } => {
+            let width = of.to_string().len();
+            *run = format!("{number:>width$}/{of}  {name}");
         }
-        let mut write = || {
-            if *json {
-                out.json_line(event)?
-            } else {
-                tell(out, run, event)?
-            }
-            Ok(out.flush()?)
-        };
-        let written: Result<(), CliError> = match bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        };
-        unread.set(written.is_err());
-        *failed = written.err();
+        _ => {}
     }
+    screen.write(event, |out| tell(out, run, event));
 }
 
 /// Writes a line for each run that has come to an end.

@@ -19,7 +19,7 @@ use super::error::CliError;
 use super::interrupt;
 use super::numbers::{at_least_one, brief, counted, grouped, number, whole_number};
 use super::output::Output;
-use super::progress::Progress;
+use super::screen::Screen;
 
 /// Train a network on images
 #[derive(Debug, Args)]
@@ -54,10 +54,11 @@ impl TrainArgs {
         interrupt::ask_first();
         let unread = Cell::new(false);
         let mut screen = Screen::new(context, self.json, &unread);
+        let mut epochs = 0;
         let interrupted = || interrupt::asked() || unread.get();
         let control = Control { interrupted: &interrupted, ..Control::default() };
-        let outcome = run.train(&control, &mut |event: &Event| screen.show(event));
-        let written = screen.finish();
+        let outcome = run.train(&control, &mut |event: &Event| show(&mut screen, &mut epochs, event));
+        let written = screen.close().and_then(Output::finish);
         let outcome = outcome?;
         if let Outcome::Interrupted(at) = &outcome {
             let folder = quoted(&at.folder);
@@ -106,71 +107,21 @@ fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// What is shown while a run goes on: results on stdout, and on a terminal a bar on stderr.
-struct Screen<'a> {
-    context: &'a Context,
-    out: Output,
-    json: bool,
-    bar: Option<Progress>,
-    /// Epochs that the run is to have.
-    epochs: u32,
-    /// The first failure to write.
-    failed: Option<CliError>,
-    /// Whether there is one: the run need not go on then.
-    unread: &'a Cell<bool>,
-}
-
-impl<'a> Screen<'a> {
-    fn new(context: &'a Context, json: bool, unread: &'a Cell<bool>) -> Self {
-        Screen { context, out: Output::stdout(), json, bar: None, epochs: 0, failed: None, unread }
-    }
-
-    fn show(&mut self, event: &Event) {
-        let Screen { context, out, json, bar, epochs, failed, unread } = self;
-        if failed.is_some() {
-            return;
+/// Shows an event; `epochs` is how many the run is to have, as its start says.
+fn show(screen: &mut Screen<'_>, epochs: &mut u32, event: &Event) {
+    match event {
+        Event::Step(step) => return screen.step(&standing(step), step),
+        Event::Evaluating { part, .. } => {
+            screen.note(if *part == "test" { "testing" } else { "validating" });
         }
-        match event {
-            Event::Step(step) => {
-                let bar = bar.get_or_insert_with(|| context.steps());
-                return bar.set_message(&standing(step), step.batch as u64, step.batches as u64);
-            }
-            Event::Evaluating { part, .. } => {
-                let note = if *part == "test" { "testing" } else { "validating" };
-                bar.get_or_insert_with(|| context.steps()).set_note(note);
-            }
-            Event::Started(started) => *epochs = started.epochs,
-            Event::Epoch(EpochDone { epoch, epochs, .. }) => {
-                if let Some(bar) = bar {
-                    bar.set_note(&format!("epoch {}/{epochs}", epoch.epoch));
-                }
-            }
-            Event::Finished(_) | Event::Interrupted(_) => *bar = None,
-            _ => {}
+        Event::Started(started) => *epochs = started.epochs,
+        Event::Epoch(EpochDone { epoch, epochs, .. }) => {
+            screen.note(&format!("epoch {}/{epochs}", epoch.epoch));
         }
-        let mut write = || {
-            if *json {
-                out.json_line(event)?
-            } else {
-                tell(out, event, *epochs)?
-            }
-            Ok(out.flush()?)
-        };
-        let written: Result<(), CliError> = match bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        };
-        unread.set(written.is_err());
-        *failed = written.err();
+        Event::Finished(_) | Event::Interrupted(_) => screen.clear(),
+        _ => {}
     }
-
-    fn finish(self) -> Result<(), CliError> {
-        drop(self.bar);
-        match self.failed {
-            Some(error) => Err(error),
-            None => self.out.finish(),
-        }
-    }
+    screen.write(event, |out| tell(out, event, *epochs));
 }
 
 /// Writes what people read of an event; `epochs` is how many the run is to have.

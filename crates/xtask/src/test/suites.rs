@@ -101,14 +101,19 @@ impl Artifacts {
 }
 
 /// Runs every test program; what each process did goes to the terminal as one line, what failed in full.
-pub(super) fn tests(artifacts: &Artifacts, log: &Path) -> Result<Tally, Error> {
+///
+/// `chroma` is the folder of a Chroma server, for the tests that ask one.
+pub(super) fn tests(artifacts: &Artifacts, log: &Path, chroma: Option<&Path>) -> Result<Tally, Error> {
     let mut sum = Tally::default();
     for suite in &artifacts.suites {
         for (module, names) in suite.processes()? {
             let label =
                 if module.is_empty() { suite.label.clone() } else { format!("{}::{module}", suite.label) };
-            let command =
+            let mut command =
                 suite.command(log).args(if names.is_empty() { None } else { Some("--exact") }).args(&names);
+            if let Some(chroma) = chroma {
+                command = command.env("KILN_TEST_CHROMA", chroma);
+            }
             sum += judge(&label, &command)?;
         }
     }
