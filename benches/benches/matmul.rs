@@ -1,9 +1,10 @@
-//! f32 matrix products through the engine, against one invocation per output.
+//! Matrix products through the engine: in f32 against one invocation per output, and the few rows of a decoder with weights
+//! in f32 against f16.
 //!
 //! `cargo bench -p kiln-benches --bench matmul`
 #![allow(clippy::print_stdout, missing_docs, reason = "a benchmark prints its figures")]
 
-use kiln_benches::{Subject, alternate, numbers, open, product, table};
+use kiln_benches::{Subject, alternate, linear, numbers, open, product, table};
 use kiln_gpu::{BufferSlice, Command, Dispatch, Gpu};
 use kiln_kernels::matmul_naive;
 
@@ -67,6 +68,17 @@ fn main() -> Result<(), Failure> {
         let mut subjects = [naive(&gpu, size)?, product(&gpu, size)?];
         let [m, k, n] = size;
         println!("{}", table(&format!("[{m} x {k}] x [{k} x {n}]"), &alternate(ROUNDS, &mut subjects)));
+    }
+    for size in [[1, 512, 2048], [1, 512, 32_128], [4, 512, 2048], [4, 512, 32_128], [8, 512, 32_128]] {
+        let mut subjects = [linear(&gpu, size, false)?, linear(&gpu, size, true)?];
+        let [m, k, n] = size;
+        let measured = alternate(ROUNDS, &mut subjects);
+        println!("{}", table(&format!("linear [{m} x {k}] to {n}"), &measured));
+        for (row, bytes) in measured.iter().zip([4, 2]) {
+            let rate = (k * n * bytes) as f64 / row.median.as_secs_f64() / 1e9;
+            println!("  {:<28} {rate:>10.2} GB/s of weights", row.name);
+        }
+        println!();
     }
     Ok(())
 }

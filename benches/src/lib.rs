@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kiln_gpu::{AdapterChoice, Gpu, GpuError};
 
 pub use peer::{Peer, ResidentPeer};
-pub use product::{numbers, product};
+pub use product::{linear, numbers, product};
 
 /// One thing to measure.
 pub struct Subject<'a> {
