@@ -159,7 +159,8 @@ fn replaying_and_reading_make_nothing_new() {
     alone_on_device(|gpu| {
         let [small, large] = [16, 8 << 20].map(|bytes| gpu.create_buffer("x", bytes).unwrap());
         let recording = filled(gpu, &small, 1.5, 4).unwrap();
-        let read = |buffer: &Buffer, range: std::ops::Range<u64>| gpu.read(&[(buffer, range)]).unwrap().remove(0);
+        let read =
+            |buffer: &Buffer, range: std::ops::Range<u64>| gpu.read(&[(buffer, range)]).unwrap().remove(0);
         gpu.submit(&recording).unwrap();
         assert_eq!(floats(&read(&small, 0..16)), [1.5; 4]);
         let before = gpu.objects_made();

@@ -31,9 +31,15 @@ pub trait Decoder {
 
     /// Goes on by one token: row `r` takes the history that row `parents[r]` had after the step before (none before
     /// the first), and then `tokens[r]`. Returns the logits of what comes next, f32 `[rows][vocab_size]`.
+    ///
+    /// # Errors
+    /// What keeps it from computing them.
     fn logits(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<f32>, ModelError>;
 
     /// As [`logits`](Self::logits), but the id of the largest logit of each row, the first of equals.
+    ///
+    /// # Errors
+    /// As there, and [`ModelError::NotFiniteToken`], with the row for the prompt, where the largest is no number.
     fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<u32>, ModelError>;
 }
 
@@ -81,7 +87,7 @@ pub struct Sequence {
 /// returned, and all of it unless it answered `Break`, which ends the generation for all prompts.
 ///
 /// # Errors
-/// Options out of range, logits that are not numbers, and what the decoder says.
+/// [`ModelError::GenerateOption`], [`ModelError::NotFiniteToken`], and what the decoder says.
 pub fn generate(
     decoder: &mut dyn Decoder,
     prompts: Range<usize>,

@@ -7,12 +7,12 @@
 
 mod bias;
 mod config;
-pub mod tokenizer;
 mod decoder;
 mod encoder;
 mod layers;
 pub mod measure;
 mod runner;
+pub mod tokenizer;
 
 use kiln_engine::{EngineError, GraphBuilder};
 

@@ -116,7 +116,8 @@ impl TextGenerator {
     ///
     /// # Errors
     /// [`ModelError::PromptTooLong`] for a prompt that is longer than the [window](Self::window), unless the options
-    /// say that it may be cut; options out of range; a device failure.
+    /// say that it may be cut; [`ModelError::GenerateOption`]; [`ModelError::NotFiniteToken`]; [`ModelError::Engine`]
+    /// for a device failure.
     pub fn generate(
         &mut self,
         prompts: &[&str],
@@ -133,10 +134,12 @@ impl TextGenerator {
                 generated.extend(batch.iter().map(|prompt| Generated::none(prompt)));
                 continue;
             }
+            // Who has said `Break` hears no more, though other texts of the batch may have something left to show.
             let mut heard = |prompt: usize, text: &str| {
-                let answer = on_text(prompt, text);
-                stopped = answer.is_break();
-                answer
+                if !stopped {
+                    stopped = on_text(prompt, text).is_break();
+                }
+                if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
             let first = index * most;
             generated.extend(self.grow(first..first + batch.len(), batch, options, &mut heard)?);
@@ -182,7 +185,7 @@ impl TextGenerator {
             let text = self.tokenizer.decode(&sequence.ids)?;
             let rest = stream.finish()?;
             if !rest.is_empty() && sequence.finish != Finish::Stopped {
-                let _ = on_text(place, &rest); // there is nothing left to stop
+                let _ = on_text(place, &rest); // of this batch there is nothing left to stop
             }
             let Sequence { ids, finish, score } = sequence;
             generated.push(Generated { ids, text, finish, score, prompt_tokens: prompt.len() });

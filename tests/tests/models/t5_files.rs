@@ -2,11 +2,13 @@
 //! are missing or stored twice, and directories that do not fit together. And texts, from a directory to the last word.
 
 use std::fs;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
+use kiln_engine::{TensorDesc, WeightError, WeightSource};
 use kiln_gpu::{DeviceKind, DeviceProfile};
 use kiln_models::generate::{Decoder, Finish, GenerateOptions};
 use kiln_models::t5::{Precision, Runner, T5};
+use kiln_models::weights::Weights;
 use kiln_models::{ModelError, TextGenerator};
 use kiln_tests::t5::{Form, Geometry, Stored, text, write_weights};
 use kiln_tests::{compare, device};
@@ -65,6 +67,39 @@ fn matrices_are_kept_as_f16() {
             assert!((2e-4..5e-3).contains(&off), "{name}, {kind:?}: {off:e}");
         }
     }
+}
+
+/// A source whose numbers of one tensor are far beyond f16's range.
+struct Loud(Weights);
+
+impl WeightSource for Loud {
+    fn desc(&self, name: &str) -> Option<TensorDesc> {
+        self.0.desc(name)
+    }
+
+    fn read(&self, name: &str, elements: Range<usize>, out: &mut [f32]) -> Result<(), WeightError> {
+        self.0.read(name, elements, out)?;
+        if name == "decoder.block.0.layer.2.DenseReluDense.wo.weight" {
+            out.iter_mut().for_each(|number| *number *= 1e6);
+        }
+        Ok(())
+    }
+}
+
+/// What f16 cannot hold is no text of nonsense but an error, whoever finds the largest logit.
+#[test]
+fn weights_beyond_f16_are_told() {
+    let Some(gpu) = device::gpu() else { return };
+    let model = Model::new("v11", Form::F32);
+    let weights = || Box::new(Loud(model.weights()));
+    let mut full = Runner::new(gpu, model.t5(Precision::F32), weights());
+    full.begin(&[model.prompt(17, 0)], 1, 4).expect("the prompt should be encoded");
+    full.argmax(&[0], &[0]).expect("f32 holds them");
+    let mut half = Runner::new(gpu, model.t5(Precision::F16), weights());
+    half.begin(&[model.prompt(17, 0)], 1, 4).expect("the prompt should be encoded");
+    let error = half.argmax(&[0], &[0]).expect_err("f16 does not");
+    assert!(matches!(error, ModelError::NotFiniteToken { prompt: 0, step: 0, .. }), "{error}");
+    assert!(!error.is_input_error());
 }
 
 const CROSS_BIAS: &str = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight";

@@ -30,8 +30,7 @@ pub(super) fn search(
     }
     let processors = Processors::new(options, special);
     let warpers = options.sampling.map(|sampling| Warpers::new(&sampling, share));
-    let mut searches: Vec<Search<'_>> =
-        places.map(|place| Search::new(place, special, options)).collect();
+    let mut searches: Vec<Search<'_>> = places.map(|place| Search::new(place, special, options)).collect();
     let mut tokens = vec![special.decoder_start; searches.len() * options.beams];
     let mut parents: Vec<usize> = (0..tokens.len()).collect();
 

@@ -5,13 +5,13 @@ use crate::error::ModelError;
 /// How a sequence is chosen; the default is transformers': greedy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
-    /// The most tokens to generate, at least 1. 20 unless said otherwise.
+    /// The most tokens to generate, 1 to [`MAX_NEW_TOKENS`](Self::MAX_NEW_TOKENS). 20 unless said otherwise.
     pub max_new_tokens: usize,
     /// No EOS before the decoder has so many ids, its start token included, as transformers counts; 0 for none.
     pub min_length: usize,
     /// Draw tokens by chance instead of taking the likeliest.
     pub sampling: Option<Sampling>,
-    /// How many sequences are followed for each prompt; 1 for no beam search.
+    /// How many sequences are followed for each prompt, 1 to [`MAX_BEAMS`](Self::MAX_BEAMS); 1 for no beam search.
     pub beams: usize,
     /// Beam search divides the log-probability of a sequence by its length to this power: above 0 long sequences
     /// gain, below 0 short ones.
@@ -70,14 +70,22 @@ impl GenerateOptions {
     /// The most beams that are followed.
     pub const MAX_BEAMS: usize = 64;
 
-    /// Fails where an option is out of its range; the message names it.
+    /// The most tokens of a text: a decoder has room on the device for the keys and values of all that were asked for,
+    /// before the first is there. Several times what T5 was trained to read or write.
+    pub const MAX_NEW_TOKENS: usize = 4096;
+
+    /// Fails where an option is out of its range.
+    ///
+    /// # Errors
+    /// [`ModelError::GenerateOption`] names the option.
     pub fn check(&self) -> Result<(), ModelError> {
-        let whole =
-            [("max_new_tokens", self.max_new_tokens, usize::MAX), ("beams", self.beams, Self::MAX_BEAMS)];
+        let whole = [
+            ("max_new_tokens", self.max_new_tokens, Self::MAX_NEW_TOKENS),
+            ("beams", self.beams, Self::MAX_BEAMS),
+        ];
         for (option, value, most) in whole {
             if value == 0 || value > most {
-                let most = if most == usize::MAX { String::new() } else { format!(" and at most {most}") };
-                return refuse(option, format!("at least 1{most}"), value);
+                return refuse(option, format!("at least 1 and at most {most}"), value);
             }
         }
         if !self.length_penalty.is_finite() {
@@ -122,7 +130,11 @@ mod tests {
             (GenerateOptions { beams: 65, ..options() }, "beams: expected at least 1 and at most 64, got 65"),
             (
                 GenerateOptions { max_new_tokens: 0, ..options() },
-                "max_new_tokens: expected at least 1, got 0",
+                "max_new_tokens: expected at least 1 and at most 4096, got 0",
+            ),
+            (
+                GenerateOptions { max_new_tokens: 4097, ..options() },
+                "max_new_tokens: expected at least 1 and at most 4096, got 4097",
             ),
             (
                 GenerateOptions { length_penalty: f64::NAN, ..options() },

@@ -31,7 +31,7 @@ pub(super) fn search(
 
     'steps: for step in 0..options.max_new_tokens {
         let chosen = if warpers.is_none() && processors.are_idle(step + 1) {
-            decoder.argmax(&tokens, &parents)?
+            decoder.argmax(&tokens, &parents).map_err(|error| among_all(error, places.start))?
         } else {
             let mut logits = decoder.logits(&tokens, &parents)?;
             let mut chosen = vec![special.pad; prompts];
@@ -79,4 +79,14 @@ pub(super) fn search(
         Sequence { ids, finish: finish.unwrap_or(Finish::Stopped), score: None }
     });
     Ok(sequences.collect())
+}
+
+/// A decoder names the row that it fails at; the caller counts prompts from the first of all.
+fn among_all(error: ModelError, first: usize) -> ModelError {
+    match error {
+        ModelError::NotFiniteToken { prompt, step, token, value } => {
+            ModelError::NotFiniteToken { prompt: first + prompt, step, token, value }
+        }
+        other => other,
+    }
 }

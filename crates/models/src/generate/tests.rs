@@ -278,7 +278,8 @@ fn logits_are_asked_for_where_they_are_needed() {
     for beams in [1, 2] {
         let options = GenerateOptions { beams, length_penalty: 0.0, ..options() };
         let mut decoder = Scripted::new(&[2, 4], 24, beams);
-        let sequences = generate(&mut decoder, 0..2, &padded, &options, &mut |_, _| ControlFlow::Continue(()));
+        let sequences =
+            generate(&mut decoder, 0..2, &padded, &options, &mut |_, _| ControlFlow::Continue(()));
         assert!(sequences.unwrap().iter().all(|sequence| sequence.finish == Finish::Eos));
         let ended: Vec<bool> = decoder.rows.chunks(beams).map(|rows| rows[0].ends_with(&[6])).collect();
         assert!(ended == [true, false] || ended == [false, true], "{:?}", decoder.rows);

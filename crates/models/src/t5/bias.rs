@@ -62,8 +62,7 @@ fn expand(
     sight: Sight,
     distances: impl Iterator<Item = i64>,
 ) -> Result<Value, EngineError> {
-    let (buckets, farthest) =
-        (config.relative_attention_num_buckets, config.relative_attention_max_distance);
+    let (buckets, farthest) = (config.relative_attention_num_buckets, config.relative_attention_max_distance);
     let table = g.constant(name, &[buckets, config.num_heads]);
     let classes: Vec<u32> =
         distances.map(|distance| bucket(distance, sight, buckets, farthest) as u32).collect();

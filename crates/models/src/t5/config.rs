@@ -204,8 +204,7 @@ impl T5Config {
             return Err(format!("{name}: expected 1 to {MAX_LAYERS}, got {depth}"));
         }
         // Half of the classes are for tokens behind, and half of those again for single distances.
-        let (buckets, farthest) =
-            (self.relative_attention_num_buckets, self.relative_attention_max_distance);
+        let (buckets, farthest) = (self.relative_attention_num_buckets, self.relative_attention_max_distance);
         if buckets < 4 || !buckets.is_multiple_of(4) {
             return Err(format!("relative_attention_num_buckets: expected a multiple of 4, got {buckets}"));
         }
@@ -214,9 +213,11 @@ impl T5Config {
                 "relative_attention_max_distance: expected more than half of the {buckets} buckets, got {farthest}"
             ));
         }
-        let ids = [("decoder_start_token_id", self.decoder_start_token_id), ("pad_token_id", self.pad_token_id)];
+        let ids =
+            [("decoder_start_token_id", self.decoder_start_token_id), ("pad_token_id", self.pad_token_id)];
         let ends = self.eos_token_ids.iter().map(|id| ("eos_token_id", *id));
-        if let Some((name, id)) = ids.into_iter().chain(ends).find(|(_, id)| *id as usize >= self.vocab_size) {
+        if let Some((name, id)) = ids.into_iter().chain(ends).find(|(_, id)| *id as usize >= self.vocab_size)
+        {
             return Err(format!("{name}: expected an id below vocab_size {}, got {id}", self.vocab_size));
         }
         if self.eos_token_ids.is_empty() {
@@ -294,9 +295,13 @@ mod tests {
         assert!(refused("\"t5\"", "\"bart\"").contains("model_type \"bart\" is not supported; \"t5\" is"));
         assert!(refused("gated-gelu", "gated-mish").contains("feed_forward_proj \"gated-mish\""));
         assert!(refused("\"num_heads\": 6", "\"num_heads\": 0").contains("num_heads: expected 1 to"));
-        assert!(refused("\"num_layers\": 8", "\"num_layers\": 9999").contains("num_layers: expected 1 to 1024"));
+        assert!(
+            refused("\"num_layers\": 8", "\"num_layers\": 9999").contains("num_layers: expected 1 to 1024")
+        );
         assert!(refused("{", "{\"relative_attention_num_buckets\": 6, ").contains("a multiple of 4, got 6"));
-        assert!(refused("{", "{\"relative_attention_max_distance\": 16, ").contains("more than half of the 32"));
+        assert!(
+            refused("{", "{\"relative_attention_max_distance\": 16, ").contains("more than half of the 32")
+        );
         assert!(refused("\"eos_token_id\": 1", "\"eos_token_id\": 40000").contains("below vocab_size 32128"));
         assert!(refused("\"eos_token_id\": 1", "\"eos_token_id\": []").contains("got none"));
         assert!(refused("}", "").contains("config.json: "));

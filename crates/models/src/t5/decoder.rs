@@ -81,7 +81,12 @@ impl T5 {
     ///
     /// # Errors
     /// [`EngineError`] where inputs and configuration do not fit.
-    pub fn step(&self, g: &mut GraphBuilder, shape: StepShape, inputs: StepInputs) -> Result<Value, EngineError> {
+    pub fn step(
+        &self,
+        g: &mut GraphBuilder,
+        shape: StepShape,
+        inputs: StepInputs,
+    ) -> Result<Value, EngineError> {
         let (heads, inner) = (self.config.num_heads, self.config.inner());
         g.scope("decoder", |g| {
             let bias = bias::behind(g, DECODER_BIAS, &self.config)?;
@@ -127,10 +132,8 @@ impl T5 {
         let token_ids = g.input(&format!("{name}_token_ids"), &[tokens], DType::U32);
         let source = g.desc(encoded).rows() as u32;
         let own: Vec<u32> = (0..tokens as u32).flat_map(|token| [0, token + 1]).collect();
-        let (own, all) = (
-            g.literal_u32(&[tokens, 2], &own)?,
-            g.literal_u32(&[tokens, 2], &[0, source].repeat(tokens))?,
-        );
+        let (own, all) =
+            (g.literal_u32(&[tokens, 2], &own)?, g.literal_u32(&[tokens, 2], &[0, source].repeat(tokens))?);
         g.scope("decoder", |g| {
             let bias = bias::by_distance(g, DECODER_BIAS, &self.config, bias::Sight::Back)?;
             let mut x = self.embed(g, token_ids)?;

@@ -70,7 +70,8 @@ impl T5 {
         let part = |part: &str| projection(&format!("{name}.SelfAttention"), part);
         g.scope("self_attention", |g| {
             let normed = self.norm(g, x, &format!("{name}.layer_norm"))?;
-            let mut project = |which: &str| g.scope(which, |g| self.linear(g, normed, &[(part(which), inner)]));
+            let mut project =
+                |which: &str| g.scope(which, |g| self.linear(g, normed, &[(part(which), inner)]));
             let (q, k, v) = (project("q")?, project("k")?, project("v")?);
             let mixed = g.apply(attention(self.config.num_heads, true), &[q, k, v, spans, bias])?;
             self.back(g, mixed, x, part("o"))

@@ -8,7 +8,8 @@ impl T5 {
     /// Rows of the embedding table, f32 `[tokens][d_model]`.
     pub(super) fn embed(&self, g: &mut GraphBuilder, token_ids: Value) -> Result<Value, EngineError> {
         g.scope("embed", |g| {
-            let table = self.matrix(g, &[(self.embedding.to_owned(), self.config.vocab_size)], self.config.d_model)?;
+            let table =
+                self.matrix(g, &[(self.embedding.to_owned(), self.config.vocab_size)], self.config.d_model)?;
             let rows = g.embedding(table, token_ids)?;
             match self.precision {
                 Precision::F32 => Ok(rows),
@@ -37,7 +38,8 @@ impl T5 {
         tensors: &[(String, usize)],
         depth: usize,
     ) -> Result<Value, EngineError> {
-        let parts: Vec<Value> = tensors.iter().map(|(name, rows)| g.constant(name, &[*rows, depth])).collect();
+        let parts: Vec<Value> =
+            tensors.iter().map(|(name, rows)| g.constant(name, &[*rows, depth])).collect();
         let whole = if let [part] = parts[..] { part } else { g.concat(&parts, 0)? };
         match self.precision {
             Precision::F32 => Ok(whole),

@@ -106,12 +106,16 @@ impl T5Bench {
     ///
     /// # Errors
     /// [`ModelError::Engine`] for a device failure.
+    ///
+    /// # Panics
+    /// For fewer than 2 tokens: the first one waits for the encoder, and tells nothing of a step.
     pub fn measure(
         &mut self,
         rounds: usize,
         tokens: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<T5Cost, ModelError> {
+        assert!(tokens >= 2, "there should be a step besides the first");
         let mut cost = T5Cost::default();
         for round in 0..=rounds {
             if round == 1 {
@@ -168,12 +172,7 @@ impl T5Bench {
 }
 
 impl Products {
-    fn load(
-        gpu: &Gpu,
-        depth: usize,
-        weights: usize,
-        precision: Precision,
-    ) -> Result<Products, EngineError> {
+    fn load(gpu: &Gpu, depth: usize, weights: usize, precision: Precision) -> Result<Products, EngineError> {
         let mut g = GraphBuilder::new("products");
         let x = g.input("x", &[1, depth], DType::F32);
         let mut rest = weights / depth;

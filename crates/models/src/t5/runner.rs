@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use kiln_engine::{DType, EngineError, GraphBuilder, PlanId, Session, StepTime, Tensor, WeightSource};
+use kiln_engine::{
+    DType, EngineError, GraphBuilder, Outputs, PlanId, Session, StepTime, Tensor, WeightSource,
+};
 use kiln_gpu::{DeviceProfile, Gpu};
 
 use super::decoder::{StepInputs, StepShape};
@@ -34,18 +36,14 @@ type EncoderKey = (usize, usize);
 enum Wanted {
     /// f32 `[rows][vocab_size]`.
     Logits,
-    /// u32 `[rows]`.
+    /// u32 `[rows]`, and the logits of these, f32 `[rows]`.
     Argmax,
 }
 
-impl Wanted {
-    fn name(self) -> &'static str {
-        match self {
-            Wanted::Logits => "logits",
-            Wanted::Argmax => "argmax",
-        }
-    }
-}
+/// The names of the outputs of a step.
+const LOGITS: &str = "logits";
+const ARGMAX: &str = "argmax";
+const LARGEST: &str = "largest";
 
 /// Texts that are growing.
 struct Batch {
@@ -101,7 +99,12 @@ impl Runner {
     ///
     /// # Panics
     /// For an empty prompt, one longer than `n_positions`, or no prompt, beam or token.
-    pub fn begin(&mut self, prompts: &[Vec<u32>], beams: usize, max_new_tokens: usize) -> Result<(), ModelError> {
+    pub fn begin(
+        &mut self,
+        prompts: &[Vec<u32>],
+        beams: usize,
+        max_new_tokens: usize,
+    ) -> Result<(), ModelError> {
         assert!(!prompts.is_empty() && beams > 0 && max_new_tokens > 0, "there should be something to grow");
         self.batch = None;
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
@@ -181,11 +184,16 @@ impl Runner {
         let mut g = GraphBuilder::new("t5");
         let inputs = StepInputs::declare(&mut g, shape);
         let logits = self.t5.step(&mut g, shape, inputs)?;
-        let output = match wanted {
-            Wanted::Logits => logits,
-            Wanted::Argmax => g.argmax(logits, &[1], false)?,
-        };
-        g.output(wanted.name(), output);
+        match wanted {
+            Wanted::Logits => g.output(LOGITS, logits),
+            Wanted::Argmax => {
+                let ids = g.argmax(logits, &[1], false)?;
+                g.output(ARGMAX, ids);
+                // Tells whether there was anything to choose from.
+                let largest = g.max(logits, &[1], false)?;
+                g.output(LARGEST, largest);
+            }
+        }
         let plan = self.session.load(&g.finish(), &*self.weights)?;
         self.decoders.insert(key, plan);
         Ok(plan)
@@ -217,11 +225,10 @@ impl Runner {
     }
 
     /// One token for each row.
-    fn advance(&mut self, tokens: &[u32], parents: &[usize], wanted: Wanted) -> Result<Tensor, ModelError> {
+    fn advance(&mut self, tokens: &[u32], parents: &[usize], wanted: Wanted) -> Result<Outputs, ModelError> {
         let plan = self.step_plan(wanted)?;
         let inputs = self.step_inputs(tokens, parents)?;
-        let mut outputs = self.session.run(plan, &borrowed(&inputs))?;
-        Ok(outputs.take(wanted.name()).expect("the plan should have this output"))
+        Ok(self.session.run(plan, &borrowed(&inputs))?)
     }
 
     fn step_plan(&mut self, wanted: Wanted) -> Result<PlanId, EngineError> {
@@ -244,7 +251,8 @@ impl Runner {
         let mut histories: Vec<Vec<u32>> = parents.iter().map(|&row| batch.histories[row].clone()).collect();
         let mut past = vec![0; rows * (1 + length)];
         let mut slots = vec![];
-        for (row, (history, past)) in histories.iter_mut().zip(past.chunks_exact_mut(1 + length)).enumerate() {
+        for (row, (history, past)) in histories.iter_mut().zip(past.chunks_exact_mut(1 + length)).enumerate()
+        {
             let position = history.len();
             assert!(position < length, "a text should end after the {length} tokens that were asked for");
             past[0] = position as u32;
@@ -274,11 +282,19 @@ impl Decoder for Runner {
     }
 
     fn logits(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<f32>, ModelError> {
-        Ok(self.advance(tokens, parents, Wanted::Logits)?.into_f32()?)
+        let mut outputs = self.advance(tokens, parents, Wanted::Logits)?;
+        Ok(outputs.take(LOGITS).expect("the plan should have this output").into_f32()?)
     }
 
     fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<u32>, ModelError> {
-        Ok(self.advance(tokens, parents, Wanted::Argmax)?.into_u32()?)
+        let outputs = self.advance(tokens, parents, Wanted::Argmax)?;
+        let (ids, largest) = (outputs[ARGMAX].as_u32()?, outputs[LARGEST].as_f32()?);
+        if let Some(row) = largest.iter().position(|value| !value.is_finite()) {
+            let (token, value) = (ids[row] as usize, largest[row]);
+            let step = self.batch.as_ref().map_or(0, |batch| batch.histories[row].len() - 1);
+            return Err(ModelError::NotFiniteToken { prompt: row, step, token, value });
+        }
+        Ok(ids.to_vec())
     }
 }
 
