@@ -16,7 +16,7 @@
 //! The rows are variables and not an array, and loops of unknown length open and close them, as in attention_packed.
 //! All three kinds and the sums take some six times as long as attention_packed, with 4.5 times its products.
 //!
-//! uses: grid
+//! uses: grid, token_spans
 //! variants:
 //!   cpu_h16    HEAD_DIM=16 OWN=8 THREADS=8 NEAR_HEADS=1
 //!   cpu_h32    HEAD_DIM=32 OWN=4 THREADS=8 NEAR_HEADS=1
@@ -143,12 +143,6 @@ fn close(row: u32, head: u32, sum: Row) {
     }
 }
 
-// The span that holds both; an empty one adds nothing.
-fn join(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let both = vec2<u32>(min(a.x, b.x), max(a.y, b.y));
-    return select(select(both, a, b.x >= b.y), b, a.x >= a.y);
-}
-
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -177,7 +171,7 @@ fn main(
     for (var r = row; r < row_end; r++) {
         let i = r % OWN;
         let opened = open(r, head);
-        reach = join(reach, opened.span);
+        reach = unite(reach, opened.span);
         if (i == 0u) {
             own0 = opened;
         }

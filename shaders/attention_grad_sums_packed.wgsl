@@ -9,7 +9,7 @@
 //! for software adapters) or tokens fastest. Workgroups: ceil(ceil(tokens / QUERIES) * heads / THREADS). The queries are
 //! variables and not an array, which would stay in memory.
 //!
-//! uses: grid, numeric
+//! uses: grid, numeric, token_spans
 //! variants:
 //!   cpu_h16    HEAD_DIM=16 QUERIES=8 THREADS=8 NEAR_HEADS=1
 //!   cpu_h32    HEAD_DIM=32 QUERIES=8 THREADS=8 NEAR_HEADS=1
@@ -66,14 +66,8 @@ fn open(token: u32, head: u32) -> Query {
     return query;
 }
 
-// The span that holds both; an empty one adds nothing.
-fn join(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let both = vec2<u32>(min(a.x, b.x), max(a.y, b.y));
-    return select(select(both, a, b.x >= b.y), b, a.x >= a.y);
-}
-
 fn attend(query: ptr<function, Query>, j: u32, key: Row) {
-    if (j >= (*query).span.x && j < (*query).span.y) {
+    if (sees((*query).span, j)) {
         var products = vec4<f32>();
         for (var i = 0u; i < PARTS; i++) {
             let left = (*query).row[i];
@@ -129,7 +123,7 @@ fn main(
     for (var t = token; t < token_end; t++) {
         let i = t % QUERIES;
         let opened = open(t, head);
-        span = join(span, opened.span);
+        span = unite(span, opened.span);
         if (i == 0u) {
             query0 = opened;
         }

@@ -24,7 +24,7 @@
 //! would stay in memory; loops over PARTS are unrolled. Neighbouring tokens see neighbouring biases: each step loads one,
 //! for the first token, and the others take over what the token before them had.
 //!
-//! uses: grid, numeric
+//! uses: grid, numeric, token_spans
 //! variants:
 //!   cpu_h16    HEAD_DIM=16 QUERIES=8 THREADS=8 NEAR_HEADS=1
 //!   cpu_h32    HEAD_DIM=32 QUERIES=8 THREADS=8 NEAR_HEADS=1
@@ -88,12 +88,6 @@ fn open(token: u32, head: u32) -> Query {
     return query;
 }
 
-// The span that holds both; an empty one adds nothing.
-fn join(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let both = vec2<u32>(min(a.x, b.x), max(a.y, b.y));
-    return select(select(both, a, b.x >= b.y), b, a.x >= a.y);
-}
-
 // What the row `distance` after a token adds to its score, for exp2.
 fn bias_at(head: u32, distance: i32) -> f32 {
     let reach = i32(params.reach);
@@ -101,7 +95,7 @@ fn bias_at(head: u32, distance: i32) -> f32 {
 }
 
 fn attend(query: ptr<function, Query>, j: u32, key: Row, value: Row, extra: f32) {
-    if (j >= (*query).span.x && j < (*query).span.y) {
+    if (sees((*query).span, j)) {
         var products = vec4<f32>();
         for (var i = 0u; i < PARTS; i++) {
             let left = (*query).row[i];
@@ -168,7 +162,7 @@ fn main(
     for (var t = token; t < token_end; t++) {
         let i = t % QUERIES;
         let query = open(t, head);
-        span = join(span, query.span);
+        span = unite(span, query.span);
         if (i == 0u) {
             query0 = query;
         }

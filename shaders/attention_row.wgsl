@@ -10,7 +10,7 @@
 //! ceil(tokens / QUERIES) * heads. Legal: HEAD_DIM a multiple of 16; QUERIES 1 or 4, which is for tokens that see the same
 //! rows, such as the beams of a prompt.
 //!
-//! uses: grid, numeric, online_softmax
+//! uses: grid, numeric, online_softmax, token_spans
 //! variants:
 //!   cpu_h16_1    HEAD_DIM=16 QUERIES=1 THREADS=8
 //!   cpu_h32_1    HEAD_DIM=32 QUERIES=1 THREADS=8
@@ -56,16 +56,6 @@ fn open(token: u32, head: u32) -> Row {
         row[i] = mat4x4<f32>(q[p], q[p + 1u], q[p + 2u], q[p + 3u]) * factor;
     }
     return row;
-}
-
-// The span that holds both; an empty one adds nothing.
-fn unite(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let both = vec2<u32>(min(a.x, b.x), max(a.y, b.y));
-    return select(select(both, a, b.x >= b.y), b, a.x >= a.y);
-}
-
-fn sees(span: vec2<u32>, j: u32) -> bool {
-    return j >= span.x && j < span.y;
 }
 
 fn close(token: u32, head: u32, thread: u32, mixture: Mixture) {

@@ -8,7 +8,7 @@
 //! `octet`, for a few long ones, such as the scores of a vocabulary. A row past the end has no elements instead of returning
 //! early, so that barriers stay in uniform flow.
 //!
-//! uses: grid, numeric, reduce
+//! uses: grid, numeric, reduce, best
 //! variants:
 //!   serial        THREADS=8 LANES=1 WIDTH=1 NUMBER=f32 INDEX=u32
 //!   serial_wide   THREADS=8 LANES=1 WIDTH=4 NUMBER=vec4<f32> INDEX=vec4<u32>
@@ -22,8 +22,6 @@ const WIDTH: u32 = 1u;
 alias NUMBER = f32;
 alias INDEX = u32;
 
-const EMPTY: u32 = 0xffffffffu;
-
 struct Params {
     rows: u32,
     cols: u32,
@@ -32,22 +30,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<NUMBER>;
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;
-
-var<workgroup> tile_index: array<u32, THREADS>;
-
-// Whether candidate b replaces a. EMPTY marks one that has seen nothing.
-fn better(a: f32, a_index: u32, b: f32, b_index: u32) -> bool {
-    if (b_index == EMPTY) {
-        return false;
-    }
-    if (a_index == EMPTY) {
-        return true;
-    }
-    if (is_nan(a) || is_nan(b)) {
-        return is_nan(b) && (!is_nan(a) || b_index < a_index);
-    }
-    return b > a || (b == a && b_index < a_index);
-}
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -82,37 +64,18 @@ fn main(
         bests = select(bests, x, replaces);
         places = select(places, INDEX(col), replaces);
     }
-    var best = vec4<f32>(bests).x;
-    var best_index = vec4<u32>(places).x;
-    if (best_index != EMPTY) {
-        best_index = best_index * WIDTH;
+    var best = Best(vec4<f32>(bests).x, vec4<u32>(places).x);
+    if (best.index != EMPTY) {
+        best.index = best.index * WIDTH;
         for (var i = 1u; i < WIDTH; i++) {
-            let x = vec4<f32>(bests)[i];
-            let index = vec4<u32>(places)[i] * WIDTH + i;
-            if (better(best, best_index, x, index)) {
-                best = x;
-                best_index = index;
+            let next = Best(vec4<f32>(bests)[i], vec4<u32>(places)[i] * WIDTH + i);
+            if (is_better(next, best)) {
+                best = next;
             }
         }
     }
-    if (LANES > 1u) {
-        tile_partial[thread] = best;
-        tile_index[thread] = best_index;
-        workgroupBarrier();
-        for (var half = LANES / 2u; half > 0u; half = half / 2u) {
-            if (thread % LANES < half) {
-                let other = thread + half;
-                if (better(tile_partial[thread], tile_index[thread], tile_partial[other], tile_index[other])) {
-                    tile_partial[thread] = tile_partial[other];
-                    tile_index[thread] = tile_index[other];
-                }
-            }
-            workgroupBarrier();
-        }
-        best = tile_partial[thread];
-        best_index = tile_index[thread];
-    }
+    best = row_best(thread, best);
     if (lane == 0u && row < params.rows) {
-        output[row] = select(bitcast<u32>(best), best_index, OP == 3u);
+        output[row] = select(bitcast<u32>(best.value), best.index, OP == 3u);
     }
 }

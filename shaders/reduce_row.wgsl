@@ -9,7 +9,7 @@
 //! invocation, without barriers (a barrier is a coroutine switch on software adapters); `tree` is for GPUs.
 //! A row past the end has no elements instead of returning early, so that barriers stay in uniform flow.
 //!
-//! uses: grid, strided, numeric, reduce
+//! uses: grid, strided, numeric, reduce, best
 //! variants:
 //!   serial   THREADS=8 LANES=1
 //!   tree     THREADS=128 LANES=128
@@ -17,8 +17,6 @@
 override THREADS: u32 = 8u;
 override LANES: u32 = 1u;
 override OP: u32 = 0u;
-
-const EMPTY: u32 = 0xffffffffu;
 
 struct Params {
     rows: u32,
@@ -38,8 +36,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>;
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;
-
-var<workgroup> tile_index: array<u32, THREADS>;
 
 fn row_start(row: u32) -> u32 {
     var rest = row;
@@ -63,20 +59,6 @@ fn col_offset(col: u32) -> u32 {
     return offset;
 }
 
-// Whether candidate b replaces a. EMPTY marks a lane that has seen nothing yet, so that -inf can win.
-fn better(a: f32, a_index: u32, b: f32, b_index: u32) -> bool {
-    if (b_index == EMPTY) {
-        return false;
-    }
-    if (a_index == EMPTY) {
-        return true;
-    }
-    if (is_nan(a) || is_nan(b)) {
-        return is_nan(b) && (!is_nan(a) || b_index < a_index);
-    }
-    return b > a || (b == a && b_index < a_index);
-}
-
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -98,33 +80,15 @@ fn main(
         }
         return;
     }
-    var best = LOWEST;
-    var best_index = EMPTY;
+    var best = Best(LOWEST, EMPTY);
     for (var col = lane; col < cols; col += LANES) {
-        let x = input[start + col_offset(col)];
-        if (better(best, best_index, x, col)) {
-            best = x;
-            best_index = col;
+        let next = Best(input[start + col_offset(col)], col);
+        if (is_better(next, best)) {
+            best = next;
         }
     }
-    if (LANES > 1u) {
-        tile_partial[thread] = best;
-        tile_index[thread] = best_index;
-        workgroupBarrier();
-        for (var half = LANES / 2u; half > 0u; half = half / 2u) {
-            if (thread % LANES < half) {
-                let other = thread + half;
-                if (better(tile_partial[thread], tile_index[thread], tile_partial[other], tile_index[other])) {
-                    tile_partial[thread] = tile_partial[other];
-                    tile_index[thread] = tile_index[other];
-                }
-            }
-            workgroupBarrier();
-        }
-        best = tile_partial[thread];
-        best_index = tile_index[thread];
-    }
+    best = row_best(thread, best);
     if (lane == 0u && row < params.rows) {
-        output[row] = select(bitcast<u32>(best), best_index, OP == 3u);
+        output[row] = select(bitcast<u32>(best.value), best.index, OP == 3u);
     }
 }

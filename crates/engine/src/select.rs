@@ -276,17 +276,8 @@ mod tests {
     #[test]
     fn tokens_that_share_their_keys_are_few() {
         use attention_row::Variant;
-        let profile = |kind| DeviceProfile {
-            name: "made up".to_owned(),
-            driver: "none".to_owned(),
-            backend: "noop".to_owned(),
-            kind,
-            subgroup: (32, 32),
-            f16: false,
-            timestamps: false,
-            limits: Limits::BASELINE,
-        };
-        let (cpu, gpu) = (profile(DeviceKind::Cpu), profile(DeviceKind::Discrete));
+        let [cpu, gpu] = [DeviceKind::Cpu, DeviceKind::Discrete]
+            .map(|kind| DeviceProfile::made_up(kind, Limits::BASELINE));
         // A step of flan-t5-small, alone, with beams and in a batch; its encoder; MiniLM on a few words.
         for (tokens, kv_tokens, heads, head_dim, on_cpu, on_gpu) in [
             (1, 512, 6, 64, Some(Variant::CpuH641), Some(Variant::GpuH641)),

@@ -9,7 +9,6 @@ mod adam;
 mod assign;
 mod lerp;
 mod optimizer_rule;
-mod put_row;
 mod put_rows;
 mod rms_prop;
 mod sgd;
@@ -25,7 +24,6 @@ pub use adam::Adam;
 pub use assign::Assign;
 pub use lerp::Lerp;
 pub(crate) use optimizer_rule::RATES;
-pub use put_row::PutRow;
 pub use put_rows::PutRows;
 pub use rms_prop::RmsProp;
 pub use sgd::Sgd;
@@ -87,5 +85,5 @@ macro_rules! rules {
 }
 
 rules! {
-    Accumulate Adam Assign Lerp PutRow PutRows RmsProp Sgd
+    Accumulate Adam Assign Lerp PutRows RmsProp Sgd
 }

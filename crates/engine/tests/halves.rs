@@ -5,16 +5,7 @@ use kiln_engine::{DType, EngineError, Graph, GraphBuilder, Plan, compile};
 use kiln_gpu::{DeviceKind, DeviceProfile, Limits};
 
 fn profile(kind: DeviceKind) -> DeviceProfile {
-    DeviceProfile {
-        name: "made up".to_owned(),
-        driver: "none".to_owned(),
-        backend: "noop".to_owned(),
-        kind,
-        subgroup: (32, 32),
-        f16: false,
-        timestamps: false,
-        limits: Limits::default(),
-    }
+    DeviceProfile::made_up(kind, Limits::default())
 }
 
 fn linear(rows: usize, depth: usize, cols: usize, packed: bool) -> Result<Graph, EngineError> {

@@ -6,19 +6,6 @@ use kiln_engine::{Attention, DType, EngineError, Graph, GraphBuilder, Plan, Valu
 use kiln_gpu::{DeviceKind, DeviceProfile, Limits};
 use proptest::prelude::*;
 
-fn profile(kind: DeviceKind, limits: Limits) -> DeviceProfile {
-    DeviceProfile {
-        name: "made up".to_owned(),
-        driver: "none".to_owned(),
-        backend: "noop".to_owned(),
-        kind,
-        subgroup: (32, 32),
-        f16: false,
-        timestamps: false,
-        limits,
-    }
-}
-
 /// One layer of an encoder: every kind of op that a plan treats in its own way.
 fn encoder_layer() -> Result<Graph, EngineError> {
     let (tokens, width, wide) = (64, 32, 128);
@@ -81,7 +68,7 @@ fn loops_too_long_for_a_software_adapter_are_refused() -> Result<(), EngineError
         g.output("y", y);
         let graph = g.finish();
         let plan = |kind| {
-            let device = profile(kind, Limits::default());
+            let device = DeviceProfile::made_up(kind, Limits::default());
             Plan::build(&compile(&graph, &device)?.main, &device, Constants::Resident)
         };
         plan(DeviceKind::Discrete)?;
@@ -103,7 +90,7 @@ fn a_weight_of_long_rows_is_cut_between_them() -> Result<(), EngineError> {
     let y = g.slice(y, 1, 0, 5)?;
     g.output("y", y);
     let limits = Limits { max_binding: 100 << 20, ..Limits::default() };
-    let device = profile(DeviceKind::Discrete, limits);
+    let device = DeviceProfile::made_up(DeviceKind::Discrete, limits);
     let plan = Plan::build(&compile(&g.finish(), &device)?.main, &device, Constants::Resident)?;
     let is_constant = |kind: &SlotKind| matches!(kind, SlotKind::Constant { rows, .. } if rows.len() == 1);
     assert_eq!(plan.slots.iter().filter(|slot| is_constant(&slot.kind)).count(), 3, "{plan}");
@@ -119,14 +106,14 @@ fn both_plans(graph: &Graph, profile: &DeviceProfile) -> Result<String, EngineEr
 
 #[test]
 fn an_encoder_layer_on_a_software_adapter() -> Result<(), EngineError> {
-    let profile = profile(DeviceKind::Cpu, Limits::BASELINE);
+    let profile = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
     insta::assert_snapshot!(both_plans(&encoder_layer()?, &profile)?);
     Ok(())
 }
 
 #[test]
 fn an_encoder_layer_on_a_gpu() -> Result<(), EngineError> {
-    let profile = profile(DeviceKind::Discrete, Limits::BASELINE);
+    let profile = DeviceProfile::made_up(DeviceKind::Discrete, Limits::BASELINE);
     insta::assert_snapshot!(both_plans(&encoder_layer()?, &profile)?);
     Ok(())
 }
@@ -139,7 +126,7 @@ fn a_weight_that_exceeds_a_binding_is_split_and_streamed() -> Result<(), EngineE
     let (weight, bias) = (g.constant("weight", &[4096, 25_088]), g.constant("bias", &[4096]));
     let y = g.linear(x, weight, Some(bias))?;
     g.output("y", y);
-    let profile = profile(DeviceKind::Cpu, Limits::BASELINE);
+    let profile = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
     let graph = g.finish();
     insta::assert_snapshot!(both_plans(&graph, &profile)?);
     // While it is packed, the original is there one piece at a time.
@@ -157,7 +144,7 @@ fn many_workgroups_fold_into_two_dimensions() -> Result<(), EngineError> {
     let x = g.input("x", &[25_000_000], DType::F32);
     let y = g.relu(x)?;
     g.output("y", y);
-    let profile = profile(DeviceKind::Discrete, Limits::BASELINE);
+    let profile = DeviceProfile::made_up(DeviceKind::Discrete, Limits::BASELINE);
     let plan = Plan::build(&g.finish(), &profile, Constants::Resident)?;
     let folded: Vec<[u32; 3]> = plan.dispatches().map(|dispatch| dispatch.workgroups).collect();
     assert_eq!(folded, [[48_829, 2, 1]]);
@@ -225,7 +212,7 @@ proptest! {
     ) {
         let limits = Limits { max_binding: 1 << binding, max_buffer: 3 << binding, ..Limits::BASELINE };
         let kind = if software { DeviceKind::Cpu } else { DeviceKind::Discrete };
-        let profile = profile(kind, limits);
+        let profile = DeviceProfile::made_up(kind, limits);
         let graph = random_graph(rows, cols, &choices)?;
         let hoisted = compile(&graph, &profile)?;
         for (graph, constants) in [(&hoisted.prepare, Constants::Streamed), (&hoisted.main, Constants::Resident)] {
@@ -249,7 +236,7 @@ proptest! {
         cols in 1usize..40,
         choices in prop::collection::vec(any::<(u8, usize, usize)>(), 1..24),
     ) {
-        let profile = profile(DeviceKind::Discrete, Limits::BASELINE);
+        let profile = DeviceProfile::made_up(DeviceKind::Discrete, Limits::BASELINE);
         let hoisted = compile(&random_graph(rows, cols, &choices)?, &profile)?;
         Plan::build(&hoisted.main, &profile, Constants::Resident)?;
     }
@@ -259,7 +246,7 @@ proptest! {
 #[test]
 fn check_catches_broken_plans() -> Result<(), EngineError> {
     use kiln_engine::plan::Step;
-    let profile = profile(DeviceKind::Cpu, Limits::BASELINE);
+    let profile = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
     let graph = compile(&encoder_layer()?, &profile)?.main;
     let sound = Plan::build(&graph, &profile, Constants::Resident)?;
     type Breakage = (&'static str, fn(&mut Plan));

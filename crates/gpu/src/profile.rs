@@ -172,6 +172,20 @@ pub struct DeviceProfile {
 }
 
 impl DeviceProfile {
+    /// A device that is not there, with subgroups of 32 and nothing optional: to plan for without one.
+    pub fn made_up(kind: DeviceKind, limits: Limits) -> DeviceProfile {
+        DeviceProfile {
+            name: "made up".to_owned(),
+            driver: "none".to_owned(),
+            backend: "noop".to_owned(),
+            kind,
+            subgroup: (32, 32),
+            f16: false,
+            timestamps: false,
+            limits,
+        }
+    }
+
     pub(crate) fn new(
         info: &wgpu::AdapterInfo,
         features: wgpu::Features,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_engine::{
     AdamOptions, CrossEntropyOptions, DType, EngineError, GraphBuilder, NoWeights, Optimizer, PlanId,
-    RmsPropOptions, Session, SgdOptions, Tensor, Value,
+    PutRows, RmsPropOptions, Session, SgdOptions, Tensor, Value,
 };
 use kiln_gpu::Gpu;
 use kiln_reference::{Array, optimizer as oracle};
@@ -431,7 +431,8 @@ fn training_step(
     let history = g.variable("history", &[16, 2], DType::F32);
     let (seen, norm) = (g.reshape(loss, &[1])?, g.slice(guard, 0, 1, 2)?);
     let row = g.concat(&[seen, norm], 0)?;
-    g.update(kiln_engine::updates::PutRow, &[history], &[row, place])?;
+    let row = g.reshape(row, &[1, 2])?;
+    g.update(PutRows { first_col: 0 }, &[history], &[row, place])?;
     Ok(g.finish())
 }
 

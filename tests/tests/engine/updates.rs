@@ -1,6 +1,6 @@
 //! Rules that change variables, besides those of the optimizers.
 
-use kiln_engine::updates::{Accumulate, Lerp, PutRow, PutRows};
+use kiln_engine::updates::{Accumulate, Lerp, PutRows};
 use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Scalar, Session, Tensor};
 use kiln_gpu::{DeviceProfile, Limits};
 use kiln_reference::Array;
@@ -76,16 +76,16 @@ fn a_history_keeps_its_rows() -> Result<(), EngineError> {
     for dtype in [DType::F32, DType::U32] {
         let mut g = GraphBuilder::new("history");
         let history = g.variable("history", &[4, 3], dtype);
-        let (row, index) = (g.input("row", &[3], dtype), g.input("index", &[1], DType::U32));
-        g.update(PutRow, &[history], &[row, index])?;
+        let (row, index) = (g.input("row", &[1, 3], dtype), g.input("index", &[1], DType::U32));
+        g.update(PutRows { first_col: 0 }, &[history], &[row, index])?;
         let mut session = Session::new(gpu);
         let plan = session.load(&g.finish(), &NoWeights)?;
         let mut expected = vec![0u32; 12];
         for (step, index) in [2u32, 0, 2, 4, u32::MAX].into_iter().enumerate() {
             let numbers = data::indices(&format!("row{step}"), 3, 1000);
             let row = match dtype {
-                DType::F32 => f32_tensor(&[3], numbers.iter().map(|&x| x as f32).collect()),
-                DType::U32 => u32_tensor(&[3], numbers.clone()),
+                DType::F32 => f32_tensor(&[1, 3], numbers.iter().map(|&x| x as f32).collect()),
+                DType::U32 => u32_tensor(&[1, 3], numbers.clone()),
             };
             session.run(plan, &[("row", &row), ("index", &u32_tensor(&[1], vec![index]))])?;
             if let Some(place) = expected.chunks_mut(3).nth(index as usize) {
@@ -149,11 +149,13 @@ fn what_does_not_fit_is_named() {
     let (rows, places) = (g.input("rows", &[1, 4], DType::F32), g.input("places", &[2], DType::U32));
     let lerp = |momentum: f32| Lerp { momentum: Scalar::new(momentum), factor: Scalar::new(1.0) };
     for (made, expected) in [
-        (g.update(PutRow, &[flat], &[short, index]), "put_row \"net\": table rank: expected 2, got f32[3]"),
-        (g.update(PutRow, &[table], &[row, index]), "put_row \"net\": row: expected [3], got f32[4]"),
         (
-            g.update(PutRow, &[table], &[short, short]),
-            "put_row \"net\": index type: expected u32, got f32[3]",
+            g.update(PutRows { first_col: 0 }, &[flat], &[rows, index]),
+            "put_rows \"net\": table rank: expected 2, got f32[3]",
+        ),
+        (
+            g.update(PutRows { first_col: 0 }, &[table], &[rows, short]),
+            "put_rows \"net\": index type: expected u32, got f32[3]",
         ),
         (
             g.update(PutRows { first_col: 2 }, &[table], &[rows, index]),

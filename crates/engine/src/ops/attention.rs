@@ -18,7 +18,7 @@ use crate::tensor::{DType, TensorDesc};
 /// output has q's shape. An empty span gives zeros. head_dim is at most 256.
 ///
 /// With `relative_bias` a fifth input, f32 `[heads][2 * reach + 1]`, says what is added to a score by how far the key lies
-/// behind the query: `[h][clamp(j - t, -reach, reach) + reach]` for row `t` of q and row `j` of k (Shaw, Uszkoreit and
+/// after the query: `[h][clamp(j - t, -reach, reach) + reach]` for row `t` of q and row `j` of k (Shaw, Uszkoreit and
 /// Vaswani, 2018, in the form of T5). q and k then have equally many rows, and there is no gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attention {

@@ -4,12 +4,13 @@ use kiln_kernels::put_rows;
 
 use super::UpdateRules;
 use crate::error::{Mismatch, Result};
-use crate::lower::{Bound, Lowering};
+use crate::lower::Lowering;
 use crate::ops::expect;
 use crate::tensor::{DType, TensorDesc};
 
 /// `table[index[i]] = rows[i][first_col .. first_col + W]` for each `i`, in place: the keys and values of new tokens among
-/// those of a decoder's past, straight out of the product that made them.
+/// those of a decoder's past, straight out of the product that made them, or a step's record in a history that the host
+/// reads now and then.
 ///
 /// One variable `[R, W]`. Inputs: the rows `[n, M]`, of the same type, and the index, u32 `[n]`. One past the last row
 /// changes nothing; the others must differ from each other.
@@ -38,45 +39,28 @@ impl UpdateRules for PutRows {
         expect::shape("index", index, &[rows.rows()])
     }
 
+    /// One dispatch for each piece of the table, which takes the rows that are its own.
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        let (rows, index) = (lowering.whole(0)?, lowering.whole(1)?);
-        let [count, width] = [0, 1].map(|dim| lowering.input(0).desc.shape[dim]);
-        put(lowering, Rows { rows, count, width, first_col: self.first_col, index })
+        let (input, index) = (lowering.whole(0)?, lowering.whole(1)?);
+        let [rows, width] = [0, 1].map(|dim| lowering.input(0).desc.shape[dim]);
+        let table = lowering.output;
+        let cols = table.desc.last();
+        let wide = [cols, width, self.first_col].iter().all(|size| size.is_multiple_of(4));
+        let (variant, each) =
+            if wide { (put_rows::Variant::Quad, 4) } else { (put_rows::Variant::Single, 1) };
+        for piece in table.pieces {
+            let params = put_rows::Params {
+                rows: rows as u32,
+                cols: (cols / each) as u32,
+                width: (width / each) as u32,
+                first_col: (self.first_col / each) as u32,
+                row_first: piece.rows.start as u32,
+                row_end: piece.rows.end as u32,
+            };
+            let bindings = put_rows::Bindings { variable: table.bound(piece), input, index };
+            let groups = (rows * cols / each).div_ceil(variant.threads() as usize) as u64;
+            lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+        }
+        Ok(())
     }
-}
-
-/// What goes into a table.
-pub(super) struct Rows {
-    pub(super) rows: Bound,
-    /// How many there are.
-    pub(super) count: usize,
-    /// Elements of each.
-    pub(super) width: usize,
-    /// Where the part begins that is wanted of each.
-    pub(super) first_col: usize,
-    /// The place of each.
-    pub(super) index: Bound,
-}
-
-/// One dispatch for each piece of the table, which takes the rows that are its own.
-pub(super) fn put(lowering: &mut Lowering<'_>, from: Rows) -> Result<()> {
-    let table = lowering.output;
-    let cols = table.desc.last();
-    let wide = [cols, from.width, from.first_col].iter().all(|size| size.is_multiple_of(4));
-    let (variant, each) = if wide { (put_rows::Variant::Quad, 4) } else { (put_rows::Variant::Single, 1) };
-    for piece in table.pieces {
-        let params = put_rows::Params {
-            rows: from.count as u32,
-            cols: (cols / each) as u32,
-            width: (from.width / each) as u32,
-            first_col: (from.first_col / each) as u32,
-            row_first: piece.rows.start as u32,
-            row_end: piece.rows.end as u32,
-        };
-        let bindings =
-            put_rows::Bindings { variable: table.bound(piece), input: from.rows, index: from.index };
-        let groups = (from.count * cols / each).div_ceil(variant.threads() as usize) as u64;
-        lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
-    }
-    Ok(())
 }
