@@ -212,6 +212,11 @@ fn a_conversation_goes_on_is_saved_and_is_taken_up_again() {
     assert!(stderr.contains("error: ") && stderr.contains("diary.txt: not a history file"), "{stderr}");
     assert_eq!(fs::read_to_string(&diary).expect("it should be there"), "dear diary");
     bench.refuses(&["chat", SAMPLE, "--history", &diary], "diary.txt: not a history file");
+    // No shell has read this line: a folder of a mistaken name is not made.
+    let (nowhere, typed) = (bench.path("~"), bench.path("~/talk.json"));
+    let (_, stderr) = told(&bench, &[SAMPLE], &format!("What is dropout?\n/save {typed}\n"));
+    let refused = format!("error: {typed}: cannot be written: no folder {nowhere}\n");
+    assert!(stderr.contains(&refused) && !fs::exists(&nowhere).expect("it should be known"), "{stderr}");
 }
 
 #[test]

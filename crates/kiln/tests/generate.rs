@@ -94,6 +94,47 @@ fn prompts_in_company_get_what_they_get_alone() {
     }
 }
 
+/// More than grow together: they are taken in turns.
+#[test]
+fn many_prompts_are_each_what_they_are_alone_and_draw_for_themselves() {
+    if !has_adapter() {
+        return;
+    }
+    let model = Model::new();
+    let prompts: Vec<String> = (0..18).map(|at| format!("{PROMPT} {}", "clay ".repeat(at % 5))).collect();
+    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+    let length = &["--max-new-tokens", "6"][..];
+    let together = model.report(&[&prompts[..], length].concat());
+    for at in [0, 15, 16, 17] {
+        let alone = model.report(&[&[prompts[at]][..], length].concat());
+        assert_eq!(together["texts"][at]["ids"], alone["texts"][0]["ids"], "{at}");
+    }
+    let same = [PROMPT; 18];
+    let drawn = model.report(&[&same[..], length, &["--sample", "--temperature", "2"]].concat());
+    assert_ne!(drawn["texts"][0]["ids"], drawn["texts"][16]["ids"], "a later turn draws anew");
+}
+
+#[test]
+fn the_decoder_starts_from_what_the_configuration_says() {
+    if !has_adapter() {
+        return;
+    }
+    let model = Model::new();
+    let args = [PROMPT, "--max-new-tokens", "6"];
+    let before = model.report(&args);
+    let path = model.path().join("config.json");
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(&path).expect("it was written")).expect("it is JSON");
+    let mut with = |name: &str, id: u32| {
+        config[name] = id.into();
+        fs::write(&path, config.to_string()).expect("it should be written");
+        model.report(&args)["texts"][0]["ids"].clone()
+    };
+    assert_eq!(with("decoder_start_token_id", 0), before["texts"][0]["ids"]);
+    assert_eq!(with("pad_token_id", 9), before["texts"][0]["ids"], "padding is not what it starts from");
+    assert_ne!(with("decoder_start_token_id", 7), before["texts"][0]["ids"]);
+}
+
 #[test]
 fn standard_input_is_a_prompt() {
     if !has_adapter() {
@@ -141,9 +182,17 @@ fn a_prompt_longer_than_the_window_is_refused_or_cut() {
     let long = "river ".repeat(10_001);
     let refused = model.generate(&[&long]);
     if has_adapter() {
-        assert_refused(&refused, "the model reads 512", "a long prompt");
+        let told = "the model reads 512; shorten it, or let --truncate cut it";
+        assert_refused(&refused, told, "a long prompt");
         let report = model.report(&[&long, "--truncate", "--max-new-tokens", "2"]);
         assert_eq!(report["texts"][0]["prompt_tokens"], 512);
+        // The token that ends a text stays: it is read as a text of 511 words is.
+        let [cut, whole] = [10_001, 511].map(|words| {
+            let prompt = format!("kiln {}", "river ".repeat(words - 1));
+            let report = model.report(&[&prompt, "--truncate", "--max-new-tokens", "16"]);
+            (report["texts"][0]["prompt_tokens"].clone(), report["texts"][0]["ids"].clone())
+        });
+        assert_eq!(cut, whole);
     }
 }
 
@@ -174,7 +223,8 @@ fn a_model_that_is_none_is_refused() {
         change(model.path());
         assert_refused(&model.generate(&[PROMPT]), named, named);
     };
-    let remove = |file: &'static str| move |dir: &Path| fs::remove_file(dir.join(file)).expect("it was there");
+    let remove =
+        |file: &'static str| move |dir: &Path| fs::remove_file(dir.join(file)).expect("it was there");
     broken(&remove("tokenizer.json"), "tokenizer.json missing");
     broken(&remove("config.json"), "config.json missing");
     broken(&remove("model.safetensors"), "model.safetensors missing");
@@ -192,15 +242,24 @@ fn a_model_that_is_none_is_refused() {
     broken(&edit("\"num_heads\":3", "\"num_heads\":0"), "num_heads");
     // Names and shapes: a layer more than the file has, and wider ones. A line for each tensor says which.
     for (change, named) in [
-        (edit("\"num_layers\":2", "\"num_layers\":3"), "encoder.block.2.layer.1.DenseReluDense.wo.weight is missing"),
-        (edit("\"d_ff\":40", "\"d_ff\":44"), "DenseReluDense.wo.weight has shape [32, 40], expected [32, 44]"),
+        (
+            edit("\"num_layers\":2", "\"num_layers\":3"),
+            "encoder.block.2.layer.1.DenseReluDense.wo.weight is missing",
+        ),
+        (
+            edit("\"d_ff\":40", "\"d_ff\":44"),
+            "DenseReluDense.wo.weight has shape [32, 40], expected [32, 44]",
+        ),
     ] {
         let model = Model::new();
         change(model.path());
         let output = model.generate(&[PROMPT]);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains("model.safetensors: wrong tensors for this model: ") && stderr.contains(named), "{stderr}");
+        assert!(
+            stderr.contains("model.safetensors: wrong tensors for this model: ") && stderr.contains(named),
+            "{stderr}"
+        );
     }
     let nowhere = kiln(&["generate", "--model", "/nowhere/t5", PROMPT]).output().expect("kiln should start");
     assert_refused(&nowhere, "/nowhere/t5", "no directory");

@@ -83,8 +83,9 @@ pub struct Sequence {
 /// them.
 ///
 /// `on_token` gets the place of a prompt and each of its ids, in order and as soon as it is settled; of a beam search
-/// that is once all sequences that could still win share it. What it got is always the beginning of what is
-/// returned, and all of it unless it answered `Break`, which ends the generation for all prompts.
+/// that is once all sequences that could still win share it. After a step that settled none of a prompt whose search
+/// goes on it gets `None`, so that it is asked at every step whether to go on. The ids that it got are always the
+/// beginning of what is returned, and all of it unless it answered `Break`, which ends the generation for all prompts.
 ///
 /// # Errors
 /// [`ModelError::GenerateOption`], [`ModelError::NotFiniteToken`], and what the decoder says.
@@ -93,7 +94,7 @@ pub fn generate(
     prompts: Range<usize>,
     special: &SpecialIds,
     options: &GenerateOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    on_token: &mut dyn FnMut(usize, Option<u32>) -> ControlFlow<()>,
 ) -> Result<Vec<Sequence>, ModelError> {
     options.check()?;
     if prompts.is_empty() {

@@ -111,8 +111,8 @@ impl TextGenerator {
     /// Generates a text for each prompt, in the order given.
     ///
     /// `on_text` gets the place of a prompt and pieces of its text as soon as they are settled; joined they are the
-    /// text. `Break` ends the generation, and what has come until then is returned: prompts that were still to come
-    /// have an empty text.
+    /// text. A step that adds nothing to show gives an empty piece. `Break` ends the generation, and what has come until
+    /// then is returned: prompts that were still to come have an empty text.
     ///
     /// # Errors
     /// [`ModelError::PromptTooLong`] for a prompt that is longer than the [window](Self::window), unless the options
@@ -166,12 +166,14 @@ impl TextGenerator {
         let mut streams: Vec<TextStream<'_>> = prompts.iter().map(|_| self.tokenizer.stream()).collect();
         // A callback cannot fail, so what the tokenizer says is kept until the generation has stopped.
         let mut failed = None;
-        let mut on_token = |prompt: usize, id: u32| match streams[prompt - first].push(id) {
-            Ok(text) if text.is_empty() => ControlFlow::Continue(()),
-            Ok(text) => on_text(prompt, &text),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
+        let mut on_token = |prompt: usize, id: Option<u32>| {
+            let stream = &mut streams[prompt - first];
+            match id.map_or(Ok(String::new()), |id| stream.push(id)) {
+                Ok(text) => on_text(prompt, &text),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
             }
         };
         let sequences = generate::generate(&mut self.runner, places, &special, options, &mut on_token)?;

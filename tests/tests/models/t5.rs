@@ -343,7 +343,7 @@ pub(crate) fn run(
     runner.begin(prompts, options.beams, options.max_new_tokens).expect("the prompts should be encoded");
     let mut streamed = vec![vec![]; prompts.len()];
     let texts = generate(runner, 0..prompts.len(), special, options, &mut |prompt, id| {
-        streamed[prompt].push(id);
+        streamed[prompt].extend(id);
         ControlFlow::Continue(())
     });
     let texts = texts.expect("the model should generate");

@@ -19,8 +19,9 @@ pub trait Generator {
     /// that ends at white space has.
     fn tokens(&mut self, text: &str) -> Result<usize, DocqaError>;
 
-    /// Writes. `on_text` gets the text piece by piece, as it comes; together the pieces make up the text returned.
-    /// Where it answers `Break`, the text ends there. The same prompt and options give the same text.
+    /// Writes. `on_text` gets the text piece by piece, as it comes; together the pieces make up the text returned. A
+    /// piece is empty where there is nothing to show yet. Where it answers `Break`, the text ends there. The same prompt
+    /// and options give the same text.
     fn generate(
         &mut self,
         prompt: &str,

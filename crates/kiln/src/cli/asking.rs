@@ -78,6 +78,21 @@ struct GeneratorArgs {
     generation: GenerationArgs,
 }
 
+/// Refuses what says how T5 answers, where it is not to. `given`: options, and whether they were given.
+pub(crate) fn refuse_generation(
+    given: &[(&'static str, bool)],
+    generation: &GenerationArgs,
+) -> Result<(), CliError> {
+    let given = given.iter().find(|(_, is_given)| *is_given).map(|(option, _)| *option);
+    match given.or(generation.given()) {
+        Some(option) => {
+            let message = format!("{option} says how T5 answers: expected --answer t5 or auto beside it");
+            Err(CliError::Input(message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What makes an answer of passages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AnswerArg {
@@ -112,11 +127,7 @@ impl AskingArgs {
                 ("--precision", precision.is_some()),
                 ("--prompt-template", prompt_template.is_some()),
             ];
-            let given = given.iter().find(|(_, is_given)| *is_given).map(|(option, _)| *option);
-            if let Some(option) = given.or(generation.given()) {
-                let message = format!("{option} says how T5 answers: expected --answer t5 or auto beside it");
-                return Err(CliError::Input(message));
-            }
+            refuse_generation(&given, generation)?;
         }
         let options = AskOptions {
             contexts: self.contexts,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use kiln::docqa::chat::Conversation;
 use kiln::docqa::history::{self, Entry};
+use kiln::models::atomic;
 
 use super::asking::{Asking, AskingArgs, Stream, place_of, write_notices, write_sources};
 use super::context::Context;
@@ -91,8 +92,7 @@ impl ChatArgs {
             match chat.take(line) {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => break,
-                // Wrong input is told, and the conversation goes on.
-                Err(error @ (CliError::Input(_) | CliError::Differences { .. })) => {
+                Err(error) if goes_on(&error, lines.are_typed()) => {
                     chat.out.flush()?;
                     let _ = error.report();
                 }
@@ -100,6 +100,16 @@ impl ChatArgs {
             }
         }
         chat.out.finish()
+    }
+}
+
+/// Whether an error is only told, and the conversation goes on. After a failure it does for somebody at a terminal, who
+/// can still save what was said; it may be a server that comes back.
+fn goes_on(error: &CliError, is_typed: bool) -> bool {
+    match error {
+        CliError::Input(_) | CliError::Differences { .. } => true,
+        CliError::Runtime(_) => is_typed,
+        CliError::Interrupted | CliError::ClosedPipe => false,
     }
 }
 
@@ -177,8 +187,30 @@ impl Chat<'_> {
     }
 
     fn save(&mut self, file: &Path) -> Result<(), CliError> {
+        // What is typed here goes through no shell: `~/talk.json` shall not make a folder of that name.
+        let folder = atomic::parent(&atomic::target(file));
+        if !folder.is_dir() {
+            let (file, folder) = (file.display(), folder.display());
+            return Err(CliError::Input(format!("{file}: cannot be written: no folder {folder}")));
+        }
         self.conversation.save(file)?;
         let answers = counted(self.conversation.turns().len(), "answer");
         Ok(writeln!(self.out, "{answers} saved in {}.\n", file.display())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_does_not_take_what_was_said() {
+        let failure = CliError::Runtime("no server answers".into());
+        assert!(goes_on(&failure, true));
+        // A script hears of it by the exit code.
+        assert!(!goes_on(&failure, false));
+        assert!(goes_on(&CliError::Input("/save: expected a file".into()), false));
+        assert!(!goes_on(&CliError::Interrupted, true));
+        assert!(!goes_on(&CliError::ClosedPipe, true));
     }
 }

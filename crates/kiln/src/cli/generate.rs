@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use clap::Args;
+use kiln::models::ModelError;
 use kiln::models::generate::Finish;
 use kiln::models::text_generator::Generated;
 use serde::Serialize;
@@ -97,10 +98,10 @@ impl GenerateArgs {
         let streams = prompts.len() == 1 && !self.json;
         let started = Instant::now();
         // Until the first word comes, weights go to the device and the prompt is read.
-        let mut clock = Some(context.clock("reading"));
+        let mut clock = Some(context.clock(if streams { "reading" } else { "generating" }));
         let mut failed = None;
         let texts = generator.generate(&prompts, &options, &mut |_, text| {
-            if !streams {
+            if !streams || text.is_empty() {
                 return ControlFlow::Continue(());
             }
             clock = None;
@@ -113,7 +114,8 @@ impl GenerateArgs {
                     ControlFlow::Break(())
                 }
             }
-        })?;
+        });
+        let texts = texts.map_err(named_as_typed)?;
         drop(clock);
         context.announce(&gpu);
         if let Some(error) = failed {
@@ -147,6 +149,17 @@ impl GenerateArgs {
     }
 }
 
+/// A prompt that is too long can be cut, here by an option.
+fn named_as_typed(error: ModelError) -> CliError {
+    match error {
+        ModelError::PromptTooLong { index, tokens, window } => CliError::Input(format!(
+            "prompt {}: it has {tokens} tokens, the model reads {window}; shorten it, or let --truncate cut it",
+            index + 1
+        )),
+        error => error.into(),
+    }
+}
+
 /// Every `-` is what standard input holds, without the line end that editors and `echo` add.
 fn read_prompts(prompts: &[String], stdin: &mut dyn Read) -> Result<Vec<String>, CliError> {
     if prompts.iter().filter(|prompt| *prompt == "-").count() > 1 {
@@ -157,12 +170,18 @@ fn read_prompts(prompts: &[String], stdin: &mut dyn Read) -> Result<Vec<String>,
             return Ok(prompt.clone());
         }
         let mut bytes = vec![];
-        stdin.read_to_end(&mut bytes).map_err(|error| CliError::Runtime(format!("standard input: {error}")))?;
+        stdin
+            .read_to_end(&mut bytes)
+            .map_err(|error| CliError::Runtime(format!("standard input: {error}")))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
             CliError::Input(format!("standard input: not UTF-8 text (byte {offset})"))
         })?;
-        Ok(text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned())
+        Ok(text
+            .strip_suffix('\n')
+            .map(|text| text.strip_suffix('\r').unwrap_or(text))
+            .unwrap_or(&text)
+            .to_owned())
     };
     let prompts: Vec<String> = prompts.iter().map(read).collect::<Result<_, CliError>>()?;
     match prompts.iter().position(|prompt| prompt.trim().is_empty()) {

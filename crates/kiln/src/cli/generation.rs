@@ -21,7 +21,7 @@ pub(crate) const DEFAULT_GENERATOR: &str = "flan-t5-small";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Generation")]
 pub(crate) struct GenerationArgs {
-    /// The most tokens to generate [default: 200]
+    /// The most tokens to generate, up to 4096 [default: 200]
     #[arg(long, value_name = "N", value_parser = whole_number, allow_negative_numbers = true)]
     max_new_tokens: Option<usize>,
 
@@ -57,7 +57,7 @@ pub(crate) struct GenerationArgs {
     #[arg(long)]
     early_stopping: bool,
 
-    /// Above 1, make tokens that have been read or written less likely [default: 1]
+    /// Above 1, make tokens that have been written less likely [default: 1]
     #[arg(long, value_name = "X", value_parser = number, allow_negative_numbers = true)]
     repetition_penalty: Option<f64>,
 
@@ -65,7 +65,7 @@ pub(crate) struct GenerationArgs {
     #[arg(long, value_name = "N", value_parser = whole_number, allow_negative_numbers = true)]
     no_repeat_ngram: Option<usize>,
 
-    /// Do not end before so many tokens [default: 0]
+    /// Do not end before so many tokens, the one that every text starts from included [default: 0]
     #[arg(long, value_name = "N", value_parser = whole_number, allow_negative_numbers = true)]
     min_length: Option<usize>,
 }
@@ -94,6 +94,12 @@ impl GenerationArgs {
         };
         // A value out of its range is told first: naming the other option would not help.
         options.check().map_err(named_as_typed)?;
+        let (least, most) = (options.min_length, options.max_new_tokens);
+        if least > most {
+            let message =
+                format!("--min-length: expected at most --max-new-tokens, which is {most}, got {least}");
+            return Err(CliError::Input(message));
+        }
         if !self.sample {
             refuse_first(&self.of_sampling(), "--sample")?;
             options.sampling = None;
@@ -246,7 +252,9 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_by_its_name() {
         assert_eq!(refused(&["--beams", "0"]), "--beams: expected at least 1 and at most 64, got 0");
-        assert_eq!(refused(&["--max-new-tokens", "0"]), "--max-new-tokens: expected at least 1, got 0");
+        let limits = "--max-new-tokens: expected at least 1 and at most 4096, got";
+        assert_eq!(refused(&["--max-new-tokens", "0"]), format!("{limits} 0"));
+        assert_eq!(refused(&["--max-new-tokens", "1000000000"]), format!("{limits} 1000000000"));
         for args in [&["--temperature", "-1"][..], &["--sample", "--temperature", "-1"]] {
             assert!(refused(args).starts_with("--temperature: expected a number above 0"));
         }
@@ -254,6 +262,10 @@ mod tests {
             assert_eq!(refused(&[option, "1"]), format!("{option} needs --sample"));
             assert_eq!(parse(&[option, "1"]).given(), Some(option));
         }
+        assert_eq!(
+            refused(&["--min-length", "300"]),
+            "--min-length: expected at most --max-new-tokens, which is 200, got 300"
+        );
         assert_eq!(refused(&["--length-penalty", "2"]), "--length-penalty needs --beams 2 or more");
         assert_eq!(refused(&["--early-stopping"]), "--early-stopping needs --beams 2 or more");
     }

@@ -5,9 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// The exit code of an interrupted command.
 pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What stops sooner needs no word.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whether the command wants to be asked.
 static ASKS: AtomicBool = AtomicBool::new(false);
@@ -70,14 +75,24 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Tells that something is being stopped, unless it is soon done.
+fn tell_if_slow() {
+    thread::sleep(PATIENCE);
+    if asked() {
+        let _ = writeln!(std::io::stderr(), "\nstopping after this step; another Ctrl-C ends kiln");
+    }
+}
+
 /// Starts to listen for Ctrl-C.
 pub(crate) fn watch() {
     let handler = || {
         let mut stderr = std::io::stderr();
         if ASKS.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) {
-            if stderr.is_terminal() && !GOES_ON.load(Ordering::SeqCst) {
-                // A step may take a while; who hears nothing presses once more.
-                let _ = writeln!(stderr, "\nsaving after this step; another Ctrl-C stops without");
+            // A step may take a while; who hears nothing presses once more.
+            match stderr.is_terminal() {
+                true if GOES_ON.load(Ordering::SeqCst) => drop(thread::spawn(tell_if_slow)),
+                true => drop(writeln!(stderr, "\nsaving after this step; another Ctrl-C stops without")),
+                false => {}
             }
             return;
         }

@@ -48,7 +48,8 @@ enum Sink {
 
 impl Output {
     pub(crate) fn stdout() -> Output {
-        Output(Sink::Stdout(BufWriter::new(anstream::stdout())))
+        // Nothing here is coloured; escape sequences come from documents and models, and are not for the terminal.
+        Output(Sink::Stdout(BufWriter::new(anstream::AutoStream::never(io::stdout()))))
     }
 
     /// A file, or stdout for `-`, for bytes that are no text: nothing takes them for colours of a terminal.
@@ -182,6 +183,12 @@ mod tests {
         drop(output);
         assert!(std::fs::read_to_string(&path).expect("it should be there").starts_with('['));
         assert_eq!(entries(dir.path()), 1);
+    }
+
+    #[test]
+    fn a_terminal_gets_no_commands_from_documents() {
+        let Sink::Stdout(out) = Output::stdout().0 else { panic!("it should be stdout") };
+        assert_eq!(out.get_ref().current_choice(), anstream::ColorChoice::Never);
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 use kiln::docqa::answer::AskOptions;
 use kiln::docqa::index::IndexOptions;
+use kiln::models::ModelError;
 use kiln::models::vgg::{VggConfig, VggWeights, weights_in};
 use kiln::serve::{Classifier, DEFAULT_PORT, Engine, EngineOptions, Options, Server};
 
-use super::asking::AnswerArg;
+use super::asking::{AnswerArg, refuse_generation};
 use super::context::Context;
 use super::encoder::{DEFAULT_MODEL, store};
 use super::error::CliError;
@@ -65,13 +66,19 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE|DIR", help_heading = "Pictures")]
     weights: Option<PathBuf>,
 
-    /// The T5 model: a name from `kiln models list`, or a directory with its files
-    #[arg(long, value_name = "NAME|DIR", default_value = DEFAULT_GENERATOR, help_heading = "Generation")]
-    generator: String,
+    /// The T5 model: a name from `kiln models list`, or a directory with its files [default: flan-t5-small]
+    #[arg(long, value_name = "NAME|DIR", help_heading = "Generation")]
+    generator: Option<String>,
 
-    /// How its matrices are kept on the device; sums are f32 with either
-    #[arg(long, value_enum, default_value_t, help_heading = "Generation")]
-    precision: PrecisionArg,
+    /// How its matrices are kept on the device; sums are f32 with either [default: f32]
+    #[arg(
+        long,
+        value_name = "f32|f16",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Generation"
+    )]
+    precision: Option<PrecisionArg>,
 
     #[command(flatten)]
     generation: GenerationArgs,
@@ -113,20 +120,23 @@ impl ServeArgs {
             ..AskOptions::default()
         };
         ask.check()?;
+        check_name(&self.model)?;
+        let generator = self.generator.as_deref().unwrap_or(DEFAULT_GENERATOR);
         let generator = match self.answer {
-            AnswerArg::Extract => match self.generation.given() {
-                Some(option) => {
-                    let message =
-                        format!("{option} says how T5 answers: expected --answer t5 or auto beside it");
-                    return Err(CliError::Input(message));
-                }
-                None => None,
-            },
-            AnswerArg::T5 => {
-                store().locate(&self.generator)?;
-                Some(self.generator.clone())
+            AnswerArg::Extract => {
+                let given =
+                    [("--generator", self.generator.is_some()), ("--precision", self.precision.is_some())];
+                refuse_generation(&given, &self.generation)?;
+                None
             }
-            AnswerArg::Auto => Some(self.generator.clone()),
+            AnswerArg::T5 => {
+                store().locate(generator)?;
+                Some(generator.to_owned())
+            }
+            AnswerArg::Auto => {
+                check_name(generator)?;
+                Some(generator.to_owned())
+            }
         };
         let config = VggConfig::by_name(&self.classifier)?;
         let classifier = match &self.weights {
@@ -141,11 +151,19 @@ impl ServeArgs {
             store: store(),
             encoder: self.model.clone(),
             generator,
-            precision: self.precision.precision(),
+            precision: self.precision.unwrap_or_default().precision(),
             ask,
             index: IndexOptions::default(),
             classifier,
         })
+    }
+}
+
+/// Refuses the name of no model. One that only is not on this machine is told of by the page.
+fn check_name(name_or_dir: &str) -> Result<(), CliError> {
+    match store().locate(name_or_dir) {
+        Ok(_) | Err(ModelError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

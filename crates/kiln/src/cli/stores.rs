@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kiln::docqa::DocqaError;
 use kiln::docqa::index::{Index, IndexOptions};
-use kiln::docqa::load;
+use kiln::docqa::load::{self, FoundFile};
 use kiln::docqa::similarity::{GpuSimilarity, Similarity};
 use kiln::docqa::store::StoreLocation;
 use kiln::gpu::Gpu;
@@ -41,8 +41,7 @@ impl StoreArgs {
     ) -> Result<(), CliError> {
         if !paths.is_empty() {
             split.options()?;
-            let names: Vec<String> =
-                load::find(paths)?.iter().map(|file| file.path().display().to_string()).collect();
+            let names: Vec<String> = load::find(paths)?.iter().map(FoundFile::source).collect();
             filter.check(names.iter().map(String::as_str))?;
         } else if split.is_given() {
             let message = "--chunk-size, --chunk-overlap and --separator say how documents are split: expected \

@@ -18,7 +18,7 @@ pub(super) fn search(
     places: Range<usize>,
     special: &SpecialIds,
     options: &GenerateOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    on_token: &mut dyn FnMut(usize, Option<u32>) -> ControlFlow<()>,
 ) -> Result<Vec<Sequence>, ModelError> {
     let vocab = decoder.vocab_size();
     // So many candidates leave one for each beam, were each EOS token of each beam among them.
@@ -178,11 +178,15 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Tells the ids that all sequences share that may still win.
-    fn tell(&mut self, on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>) -> ControlFlow<()> {
+    /// Tells the ids that all sequences share that may still win, or that there is none that is new.
+    fn tell(&mut self, on_token: &mut dyn FnMut(usize, Option<u32>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let before = self.told;
         while let Some(id) = self.settled() {
             self.told += 1;
-            on_token(self.place, id)?;
+            on_token(self.place, Some(id))?;
+        }
+        if self.told == before && !self.done {
+            on_token(self.place, None)?;
         }
         ControlFlow::Continue(())
     }

@@ -103,8 +103,13 @@ impl GenerateOptions {
 }
 
 fn above_zero(option: &'static str, value: f64, remark: &str) -> Result<(), ModelError> {
-    if value.is_finite() && value > 0.0 {
+    /// Logits divided by less may not be finite any more.
+    const LEAST: f64 = 1e-6;
+    if value.is_finite() && value >= LEAST {
         return Ok(());
+    }
+    if value > 0.0 && value < LEAST {
+        return refuse(option, format!("at least {LEAST}{remark}"), value);
     }
     refuse(option, format!("a number above 0{remark}"), value)
 }
@@ -147,6 +152,10 @@ mod tests {
             (
                 sampling(Sampling { temperature: -0.5, ..drawn() }),
                 "temperature: expected a number above 0 (greedy decoding takes the likeliest token), got -0.5",
+            ),
+            (
+                sampling(Sampling { temperature: 1e-9, ..drawn() }),
+                "temperature: expected at least 0.000001 (greedy decoding takes the likeliest token), got 0.000000001",
             ),
             (
                 sampling(Sampling { temperature: f64::INFINITY, ..drawn() }),

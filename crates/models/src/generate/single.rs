@@ -13,7 +13,7 @@ pub(super) fn search(
     places: Range<usize>,
     special: &SpecialIds,
     options: &GenerateOptions,
-    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    on_token: &mut dyn FnMut(usize, Option<u32>) -> ControlFlow<()>,
 ) -> Result<Vec<Sequence>, ModelError> {
     let prompts = places.len();
     let processors = Processors::new(options, special);
@@ -65,7 +65,7 @@ pub(super) fn search(
             } else if step + 1 == options.max_new_tokens {
                 finished[prompt] = Some(Finish::Length);
             }
-            if on_token(places.start + prompt, token).is_break() {
+            if on_token(places.start + prompt, Some(token)).is_break() {
                 break 'steps;
             }
         }

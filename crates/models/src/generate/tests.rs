@@ -180,7 +180,7 @@ fn run(decoder: &mut Scripted, eos: &[u32], options: &GenerateOptions) -> Vec<Se
     let mut told = vec![Vec::new(); decoder.prompts.len()];
     let prompts = decoder.prompts.len();
     let sequences = generate(decoder, 0..prompts, &special(eos), options, &mut |prompt, id| {
-        told[prompt].push(id);
+        told[prompt].extend(id);
         ControlFlow::Continue(())
     })
     .unwrap();
@@ -310,7 +310,7 @@ fn what_is_drawn_goes_by_the_place_among_all_prompts() {
         let mut told = vec![];
         let mut decoder = Scripted::new(&[7], 24, beams);
         let last = generate(&mut decoder, 2..3, &special(&[1, 5]), &options, &mut |prompt, id| {
-            told.push((prompt, id));
+            told.extend(id.map(|id| (prompt, id)));
             ControlFlow::Continue(())
         });
         assert_eq!(last.unwrap(), whole[2..], "{beams} beams");
@@ -326,7 +326,7 @@ fn the_caller_may_stop_it() {
         let mut told = [Vec::new(), Vec::new()];
         let mut decoder = Scripted::new(&[2, 3], 24, beams);
         let stopped = generate(&mut decoder, 0..2, &special(&[1, 5]), &options, &mut |prompt, id| {
-            told[prompt].push(id);
+            told[prompt].extend(id);
             if told[1].len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .unwrap();
@@ -342,14 +342,31 @@ fn the_caller_may_stop_it() {
     }
 }
 
+/// Where beams do not agree nothing is settled for a while; the caller is asked all the same.
+#[test]
+fn a_search_that_settles_nothing_can_be_stopped() {
+    let options = GenerateOptions { beams: 4, max_new_tokens: 30, ..Default::default() };
+    let mut decoder = Scripted::new(&[2], 24, 4);
+    let stopped = generate(&mut decoder, 0..1, &special(&[]), &options, &mut |_, id| match id {
+        None => ControlFlow::Break(()),
+        Some(_) => ControlFlow::Continue(()),
+    })
+    .unwrap();
+    assert_eq!(
+        (stopped[0].finish, decoder.rows[0].len()),
+        (Finish::Stopped, 1),
+        "four beams begin differently"
+    );
+}
+
 /// Tokens of a beam search come before its end where all beams agree.
 #[test]
 fn beams_tell_what_is_settled() {
     let options = GenerateOptions { beams: 2, max_new_tokens: 40, ..Default::default() };
     let mut decoder = Scripted::new(&[2], 24, 2);
     let (mut told, mut stopped_at) = (0, 0);
-    generate(&mut decoder, 0..1, &special(&[1]), &options, &mut |_, _| {
-        told += 1;
+    generate(&mut decoder, 0..1, &special(&[1]), &options, &mut |_, id| {
+        told += usize::from(id.is_some());
         if told == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .unwrap();

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use kiln::gpu::Bytes;
+use kiln::models::generate::GenerateOptions;
 use kiln::models::measure::Samples;
-use kiln::models::t5::measure::{DECODE_PROMPT, T5Bench, T5Cost};
 use kiln::models::t5::T5Config;
+use kiln::models::t5::measure::{DECODE_PROMPT, T5Bench, T5Cost};
 use serde::Serialize;
 
 use super::super::context::Context;
@@ -37,7 +38,7 @@ pub(crate) struct BenchT5Args {
     precision: PrecisionArg,
 
     /// How many tokens are decoded in a round
-    #[arg(long, value_name = "N", default_value = "64", value_parser = at_least_two, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = steps, allow_negative_numbers = true)]
     tokens: usize,
 
     /// How many rounds are measured, after one that is not
@@ -101,8 +102,7 @@ impl BenchT5Args {
         };
         context.announce(&gpu);
         let progress = context.progress("measuring", self.samples + 1);
-        let cost =
-            bench.measure(self.samples, self.tokens, &mut |round| progress.set(round as u64 + 1))?;
+        let cost = bench.measure(self.samples, self.tokens, &mut |round| progress.set(round as u64 + 1))?;
         drop(progress);
         let report = self.report(&cost, &gpu.profile().name);
         if self.json {
@@ -177,10 +177,12 @@ fn around(steps: &[Samples], step: usize) -> Duration {
     medians.median()
 }
 
-fn at_least_two(text: &str) -> Result<usize, &'static str> {
+fn steps(text: &str) -> Result<usize, String> {
+    const MOST: usize = GenerateOptions::MAX_NEW_TOKENS;
     match at_least_one::<usize>(text)? {
-        1 => Err("expected at least 2: the first token's time holds the encoder's"),
-        tokens => Ok(tokens),
+        1 => Err("expected at least 2: the first token's time holds the encoder's".into()),
+        tokens @ 2..=MOST => Ok(tokens),
+        _ => Err(format!("expected at most {MOST}, the length of the longest text")),
     }
 }
 
