@@ -118,9 +118,9 @@ impl Index {
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), DocqaError> {
         let started = Instant::now();
-        let names: Vec<PathBuf> = files.iter().map(|file| file.path().to_path_buf()).collect();
+        // Names of files at hand are no paths.
         let changes =
-            update::update(&mut *self.store, &names, files.iter().map(Ok), options, embedder, progress)?;
+            update::update(&mut *self.store, &[], files.iter().map(Ok), options, embedder, progress)?;
         self.building_time = started.elapsed();
         self.changes = Some(changes);
         Ok(())

@@ -6,8 +6,9 @@ mod quiet;
 mod widths;
 
 use std::collections::HashSet;
+use std::fmt::Write;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ pub struct SourceFile {
     path: PathBuf,
     kind: Kind,
     bytes: Vec<u8>,
+    /// Why there are no bytes.
+    unread: Option<io::ErrorKind>,
     /// Named by the user, so that a fault in it is an error; a file found in a folder is skipped.
     named: bool,
 }
@@ -108,7 +111,7 @@ pub struct SkippedFile {
 
 impl SkippedFile {
     pub(crate) fn new(file: &SourceFile, error: &DocqaError) -> Self {
-        Self { source: file.path.display().to_string(), reason: error.to_string() }
+        Self { source: file.source(), reason: error.to_string() }
     }
 
     /// One line that names the file and says why it was left out.
@@ -141,7 +144,12 @@ impl SourceFile {
         &self.path
     }
 
-    /// The file's bytes.
+    /// What its document is called: the path. See [`FoundFile::source`].
+    pub fn source(&self) -> String {
+        name_of(&self.path)
+    }
+
+    /// The file's bytes; none where it was found and cannot be read.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -151,7 +159,7 @@ impl SourceFile {
     pub fn from_bytes(name: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self, DocqaError> {
         let path = name.into();
         match kind_of_name(&path).or_else(|| pdf::has_header(&bytes).then_some(Kind::Pdf)) {
-            Some(kind) => Ok(Self { path, kind, bytes, named: true }),
+            Some(kind) => Ok(Self { path, kind, bytes, unread: None, named: true }),
             None => Err(DocqaError::UnknownKind { path }),
         }
     }
@@ -171,11 +179,34 @@ impl FoundFile {
         &self.path
     }
 
-    /// Reads the whole file.
-    pub fn read(&self) -> Result<SourceFile, DocqaError> {
-        let bytes = fs::read(&self.path).map_err(|error| DocqaError::reading(&self.path, error))?;
-        Ok(SourceFile { path: self.path.clone(), kind: self.kind, bytes, named: self.named })
+    /// What its document is called: the path, with bytes that are not UTF-8 as `\xff`, so that no two files go by one
+    /// name.
+    pub fn source(&self) -> String {
+        name_of(&self.path)
     }
+
+    /// Reads the whole file. One that was found in a folder and cannot be read, which may be gone by now, or another
+    /// user's, is skipped when it is parsed.
+    pub fn read(&self) -> Result<SourceFile, DocqaError> {
+        let (bytes, unread) = match fs::read(&self.path) {
+            Ok(bytes) => (bytes, None),
+            Err(error) if self.named => return Err(DocqaError::reading(&self.path, error)),
+            Err(error) => (Vec::new(), Some(error.kind())),
+        };
+        Ok(SourceFile { path: self.path.clone(), kind: self.kind, bytes, unread, named: self.named })
+    }
+}
+
+/// A path as text, for each path another.
+pub(crate) fn name_of(path: &Path) -> String {
+    let mut name = String::new();
+    for part in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        name.push_str(part.valid());
+        for byte in part.invalid() {
+            let _ = write!(name, "\\x{byte:02x}");
+        }
+    }
+    name
 }
 
 /// Finds files and the files in folders. Folders are walked to any depth in the order of their names; hidden
@@ -192,7 +223,8 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<FoundFile>, DocqaError> {
         let found = if named { vec![path.clone()] } else { walk(path)? };
         for path in found {
             if seen.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
-                let kind = kind_of(&path)?;
+                // What was found has the name of its kind, or is a folder that cannot be looked into.
+                let kind = if named { kind_of(&path)? } else { kind_of_name(&path).unwrap_or(Kind::Text) };
                 files.push(FoundFile { path, kind, named });
             }
         }
@@ -213,10 +245,18 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>, DocqaError> {
         .into_iter()
         .filter_entry(|entry| entry.depth() == 0 || is_visible(entry.file_name()));
     for entry in entries {
-        let entry = entry.map_err(|error| {
-            let path = error.path().unwrap_or(folder).to_path_buf();
-            DocqaError::reading(path, error.into())
-        })?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let kind = error.io_error().map_or(io::ErrorKind::Other, io::Error::kind);
+                match error.path() {
+                    // It is skipped when it is read, as a file would be.
+                    Some(path) if error.depth() > 0 => found.push(path.to_path_buf()),
+                    path => return Err(DocqaError::reading(path.unwrap_or(folder), kind.into())),
+                }
+                continue;
+            }
+        };
         // Asked of the path, not the entry, so that a link to a file counts as a file.
         if kind_of_name(entry.path()).is_some() && entry.path().is_file() {
             found.push(entry.into_path());
@@ -282,10 +322,13 @@ pub(crate) fn parse_or_skip(file: &SourceFile) -> Result<Result<Document, DocqaE
 
 fn parse_file(file: &SourceFile) -> Result<Document, DocqaError> {
     let path = || file.path.clone();
+    if let Some(kind) = file.unread {
+        return Err(DocqaError::reading(&file.path, kind.into()));
+    }
     if file.bytes.is_empty() {
         return Err(DocqaError::EmptyFile { path: path() });
     }
-    let source = file.path.display().to_string();
+    let source = file.source();
     let document = match file.kind {
         Kind::Pdf => pdf::parse(&file.path, source, &file.bytes)?,
         Kind::Text => {
@@ -433,6 +476,61 @@ mod tests {
         }
         let path = write(folder.path(), "bom.txt", b"\xef\xbb\xbftext");
         assert_eq!(load(&[path]).unwrap().documents[0].text, "text");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_utf8_stay_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        for byte in [0xfe, 0xff] {
+            let name = [b"n\xc3\xb6-".as_slice(), &[byte], b".txt"].concat();
+            fs::write(folder.path().join(std::ffi::OsStr::from_bytes(&name)), format!("text {byte}"))
+                .unwrap();
+        }
+        let loaded = load(&[folder.path().to_path_buf()]).unwrap();
+        let sources: Vec<&str> = loaded.documents.iter().map(|document| document.source.as_str()).collect();
+        assert!(
+            sources[0].ends_with("/nö-\\xfe.txt") && sources[1].ends_with("/nö-\\xff.txt"),
+            "{sources:?}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_in_a_folder_is_skipped_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), "gone.txt", b"text");
+        write(folder.path(), "here.txt", b"text");
+        let found = find(&[folder.path().to_path_buf()]).unwrap();
+        let named = find(std::slice::from_ref(&path)).unwrap();
+        fs::remove_file(&path).unwrap();
+        let files: Vec<SourceFile> = found.iter().map(|file| file.read().unwrap()).collect();
+        let loaded = parse(&files).unwrap();
+        assert_eq!(loaded.documents.len(), 1);
+        let notices = loaded.notices();
+        assert!(
+            notices.len() == 1 && notices[0].ends_with("gone.txt: no such file or folder"),
+            "{notices:?}"
+        );
+        assert!(named[0].read().unwrap_err().to_string().ends_with("gone.txt: no such file or folder"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_looked_into_is_skipped() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "here.txt", b"text");
+        let shut = write(folder.path(), "shut/away.txt", b"text").parent().unwrap().to_path_buf();
+        let allow = |mode| fs::set_permissions(&shut, fs::Permissions::from_mode(mode)).unwrap();
+        allow(0o000);
+        // Nothing is shut to root.
+        let is_shut = fs::read_dir(&shut).is_err();
+        let loaded = load(&[folder.path().to_path_buf()]);
+        allow(0o700);
+        let loaded = loaded.unwrap();
+        assert_eq!(loaded.documents.len(), if is_shut { 1 } else { 2 });
+        assert_eq!(loaded.notices().len(), usize::from(is_shut));
     }
 
     #[test]

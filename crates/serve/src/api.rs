@@ -116,6 +116,14 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
+    let status = response.status();
+    let is_json =
+        response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/json");
+    if status.is_client_error() && !is_json {
+        // What the router refuses by itself, it refuses in words of its own.
+        let reason = status.canonical_reason().unwrap_or("not understood");
+        response = Refusal::new(status, format!("the request is refused: {reason}")).into_response();
+    }
     let headers = response.headers_mut();
     for (name, value) in SAFETY {
         headers.insert(name, value);

@@ -34,6 +34,7 @@ mod engine;
 mod error;
 mod event;
 mod files;
+mod folder;
 mod guard;
 mod queue;
 mod rooms;

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::ServeError;
 use crate::api::{App, router};
 use crate::event::Event;
+use crate::folder::Folder;
 use crate::guard::Guard;
 use crate::queue::Queue;
 use crate::rooms::Rooms;
@@ -135,7 +135,7 @@ impl Server {
         stop: impl Fn() -> bool + Send + 'static,
     ) -> Result<(), ServeError> {
         let failed = |what| move |source| ServeError::System { what, source };
-        let folder = folder().map_err(failed("make a folder for uploads"))?;
+        let folder = Folder::make().map_err(failed("make a folder for uploads"))?;
         let pictures = folder.path().join("pictures");
         fs::create_dir(&pictures).map_err(failed("make a folder for uploads"))?;
 
@@ -200,18 +200,6 @@ fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
     // `localhost` is both, and the older one is what people type.
     addresses.sort_by_key(SocketAddr::is_ipv6);
     TcpListener::bind(&*addresses)
-}
-
-/// A folder that only this user can look into.
-fn folder() -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("kiln-serve-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o700));
-    }
-    builder.tempdir()
 }
 
 /// Returns when `stop` is true, or when the process is asked to end.

@@ -30,7 +30,7 @@ const GROUP: usize = 256;
 /// The files and folders of an index as absolute paths, in the order of their names.
 pub(super) fn roots(paths: &[PathBuf]) -> Vec<String> {
     let absolute = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-    let mut roots: Vec<String> = paths.iter().map(|path| absolute(path).display().to_string()).collect();
+    let mut roots: Vec<String> = paths.iter().map(|path| load::name_of(&absolute(path))).collect();
     roots.sort();
     roots.dedup();
     roots
@@ -145,7 +145,7 @@ fn read<F: Borrow<SourceFile>>(
     for (at, file) in files.enumerate() {
         let file = file?;
         let file = file.borrow();
-        let source = file.path().display().to_string();
+        let source = file.source();
         let sha256 = hex::encode(&Sha256::digest(file.bytes()));
         if there.get(&source).is_some_and(|record| record.sha256 == sha256) {
             changes.kept += 1;

@@ -146,7 +146,7 @@ impl ChromaStore {
         take: &mut dyn FnMut(Fetched) -> Result<(), DocqaError>,
     ) -> Result<(), DocqaError> {
         let limit = self.options.batch;
-        let mut offset = 0;
+        let (mut offset, mut first) = (0, None);
         loop {
             let mut body = json!({ "include": include, "limit": limit, "offset": offset });
             if let Some(condition) = &condition {
@@ -155,6 +155,12 @@ impl ChromaStore {
             let answer = self.request("get", &body)?;
             let fetched = record::fetched(answer).map_err(|reason| self.odd(reason))?;
             let count = fetched.len();
+            // Of a server that knows no offset there would be no end.
+            let begins = fetched.first().map(|fetched| fetched.id.clone());
+            if count > limit || begins.is_some() && begins == first {
+                return Err(self.odd("the answer to `get` is not the part that was asked for".into()));
+            }
+            first = begins;
             fetched.into_iter().try_for_each(&mut *take)?;
             if count < limit {
                 return Ok(());

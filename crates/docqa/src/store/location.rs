@@ -28,6 +28,10 @@ impl FromStr for StoreLocation {
                 let reason = "expected a folder, or chroma: and the address of a collection".into();
                 Err(DocqaError::Address { given: text.into(), reason })
             }
+            None if text.contains("://") => {
+                let reason = format!("expected a folder, or for a Chroma collection chroma:{text}");
+                Err(DocqaError::Address { given: text.into(), reason })
+            }
             None => Ok(Self::Folder(text.into())),
         }
     }
@@ -123,6 +127,11 @@ mod tests {
         assert!(matches!(&location, StoreLocation::Chroma(address) if address.collection == "papers"));
         assert_eq!(location.to_string(), "chroma:http://localhost:8000/papers");
         assert!(read("chroma:papers").is_err());
+        let forgotten = read("http://localhost:8000/papers").unwrap_err().to_string();
+        assert!(
+            forgotten.ends_with("for a Chroma collection chroma:http://localhost:8000/papers"),
+            "{forgotten}"
+        );
         assert!(read("").unwrap_err().to_string().contains("expected a folder"));
     }
 }

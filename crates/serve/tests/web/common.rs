@@ -52,6 +52,15 @@ struct Fake {
 struct Room {
     documents: Vec<(String, String)>,
     asked: usize,
+    diary: Diary,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        for (name, _) in &self.documents {
+            self.diary.note(format!("forgot {name}"));
+        }
+    }
 }
 
 impl Service for Fake {
@@ -66,6 +75,7 @@ impl Service for Fake {
         let mut read = Vec::new();
         for (at, upload) in documents.iter().enumerate() {
             self.diary.note(format!("read {}", upload.name()));
+            self.diary.note(format!("at {}", upload.path().display()));
             let bytes = std::fs::read(upload.path()).expect("an upload should be there");
             let text = String::from_utf8_lossy(&bytes).into_owned();
             if text.starts_with("bad") {
@@ -75,6 +85,7 @@ impl Service for Fake {
             read.push((upload.name().to_owned(), text));
         }
         room.documents = read;
+        room.diary = self.diary.clone();
         let info = |(name, text): &(String, String)| DocumentInfo {
             name: name.clone(),
             pages: text.starts_with("%PDF").then_some(3),

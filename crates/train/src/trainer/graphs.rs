@@ -2,7 +2,7 @@
 //! what has added up, and one that only looks. They share variables by name: the network's tensors, the optimizer's
 //! state, and those below.
 
-use kiln_engine::updates::{Accumulate, Lerp, PutRow};
+use kiln_engine::updates::{Accumulate, Lerp, PutRows};
 use kiln_engine::{DType, Graph, GraphBuilder, Scalar, Value};
 use kiln_models::cnn::{Architecture, Built, Mode};
 
@@ -199,7 +199,8 @@ impl Graphs<'_> {
             let row = row(g, &[loss, correct, norm, scale])?;
             let history = g.variable(ROWS, &[HISTORY, ROW], DType::F32);
             let place = g.input(PLACE, &[1], DType::U32);
-            g.update(PutRow, &[history], &[row, place])?;
+            let row = g.reshape(row, &[1, ROW])?;
+            g.update(PutRows { first_col: 0 }, &[history], &[row, place])?;
             Ok(guard)
         })
     }

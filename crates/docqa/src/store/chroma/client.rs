@@ -205,7 +205,14 @@ fn explanation(text: &str) -> String {
         .ok()
         .and_then(|json| json.get("message").or_else(|| json.get("error"))?.as_str().map(str::to_string));
     let message = message.unwrap_or_else(|| text.into());
-    message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MOST).collect()
+    message
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(MOST)
+        .collect()
 }
 
 /// Whether a server is on this machine.

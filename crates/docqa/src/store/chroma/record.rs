@@ -62,7 +62,7 @@ pub(super) struct Fetched {
 
 /// Tells versions of a document apart.
 pub(super) fn revision(record: &Record) -> &str {
-    &record.sha256[..record.sha256.len().min(16)]
+    record.sha256.get(..16).unwrap_or(&record.sha256)
 }
 
 /// A collection's metadata.
@@ -244,7 +244,8 @@ impl<'a> Fields<'a> {
         Ok(Record {
             source: self.text(SOURCE)?.into(),
             sha256: self.text(SHA256)?.into(),
-            passages: self.needed(PASSAGES)?,
+            // So many, that a sum of these numbers cannot overflow.
+            passages: self.number::<u32>(PASSAGES)?.ok_or_else(|| self.wrong(PASSAGES))? as usize,
             skipped: self.json::<Vec<SkippedPage>>(SKIPPED)?,
         })
     }

@@ -179,7 +179,7 @@ fn what_is_no_chroma_server_is_told_apart() {
 
 #[test]
 fn what_the_server_says_of_a_failure_is_passed_on() {
-    let failing = json!({ "error": "InternalError", "message": "the disk\nis full" });
+    let failing = json!({ "error": "InternalError", "message": "the disk\n\u{1b}is full" });
     let server = Server::start(move |_, _, _| Answer::Json(500, failing.clone()));
     assert!(!server.connect().err().unwrap().is_input_error());
     assert!(server.refuses().ends_with(": the Chroma server answers 500: the disk is full"));
@@ -258,6 +258,10 @@ fn answers_that_make_no_sense_are_refused() {
     for (answer, reason) in [
         (json!({ "ids": ["1"], "metadatas": [] }), "the answer has 0 values for 1 records"),
         (json!({ "ids": ["1"], "metadatas": [{ "passages": 3 }] }), "passage 1: there is no source"),
+        (
+            json!({ "ids": ["1"], "metadatas": [{ "source": "a", "sha256": "", "passages": 1_u64 << 40 }] }),
+            "passage 1: passages cannot be 1099511627776",
+        ),
         (json!("ids"), "the answer is not understood"),
     ] {
         let sound = sound(kilns(), Value::Null);
@@ -267,6 +271,29 @@ fn answers_that_make_no_sense_are_refused() {
         });
         let message = server.refuses();
         assert!(message.contains(reason), "{message}");
+    }
+}
+
+#[test]
+fn a_server_that_goes_on_giving_the_same_is_not_asked_for_ever() {
+    let sound = sound(kilns(), Value::Null);
+    let server = Server::start(move |method, path, body| match path.ends_with("/get") {
+        true => {
+            let ids = vec!["1"; body["limit"].as_u64().unwrap_or_default() as usize];
+            Answer::Json(200, json!({ "ids": ids }))
+        }
+        false => sound(method, path),
+    });
+    assert!(server.refuses().ends_with("the answer to `get` is not the part that was asked for"));
+}
+
+#[test]
+fn whatever_stands_for_a_digest_tells_versions_apart() {
+    let record = |sha256: &str| Record { sha256: sha256.into(), ..documents(&[("a", 1)])[0].record.clone() };
+    assert_eq!(record::revision(&record(&"0123456789".repeat(4))), "0123456789012345");
+    // A server may give anything.
+    for odd in ["", "short", "fifteen bytes..ö and more"] {
+        assert_eq!(record::revision(&record(odd)), odd);
     }
 }
 
