@@ -175,7 +175,7 @@ pub(crate) fn pool2d_row(
 
 /// The attention kernels that hold heads of a width in registers, for the widths that there are.
 macro_rules! by_head_dim {
-    ($($(#[$doc:meta])* $name:ident => $kernel:ident,)*) => {
+    ($($(#[$doc:meta])* $name:ident => $kernel:ident $(and $own:ident for $of:pat)?,)*) => {
         $($(#[$doc])*
         pub(crate) fn $name(profile: &DeviceProfile, head_dim: u32) -> Option<$kernel::Variant> {
             use $kernel::Variant;
@@ -187,6 +187,7 @@ macro_rules! by_head_dim {
                 (false, 16) => Some(Variant::GpuH16),
                 (false, 32) => Some(Variant::GpuH32),
                 (false, 64) => Some(Variant::GpuH64),
+                $($of => Some(Variant::$own),)?
                 _ => None,
             }
         })*
@@ -200,6 +201,8 @@ by_head_dim! {
     attention_grad => attention_grad_packed,
     /// What those need of each row.
     attention_grad_sums => attention_grad_sums_packed,
+    /// The result of a step of decoding.
+    cached_attention => cached_attention_row and GpuH128 for (false, 128),
 }
 
 /// The kernel of an attention of few tokens, as in decoding: a workgroup of it shares the rows that a token sees.
@@ -246,25 +249,6 @@ pub(crate) fn attention_row(
     });
     let best = variants.iter().copied().min_by_key(row)?;
     packed.is_none_or(|packed| row(&best) < packed).then_some(best)
-}
-
-/// The kernel of a step of decoding, for the head widths that there are.
-pub(crate) fn cached_attention(
-    profile: &DeviceProfile,
-    head_dim: u32,
-) -> Option<cached_attention_row::Variant> {
-    use cached_attention_row::Variant;
-    match (profile.kind.is_software(), head_dim) {
-        (true, 16) => Some(Variant::CpuH16),
-        (true, 32) => Some(Variant::CpuH32),
-        (true, 64) => Some(Variant::CpuH64),
-        (true, 128) => Some(Variant::CpuH128),
-        (false, 16) => Some(Variant::GpuH16),
-        (false, 32) => Some(Variant::GpuH32),
-        (false, 64) => Some(Variant::GpuH64),
-        (false, 128) => Some(Variant::GpuH128),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

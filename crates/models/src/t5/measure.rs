@@ -14,8 +14,8 @@ use crate::measure::Samples;
 use crate::seeded::SeededWeights;
 use crate::weights::Weights;
 
-/// A model, and products of one row with as many weights as a token reads: what a device
-/// gives for these bytes where nothing else is to be done.
+/// A model, and products of one row with as many weights as a token reads: what a device gives for these bytes where
+/// nothing else is to be done.
 pub struct T5Bench {
     runner: Runner,
     products: Products,
@@ -39,13 +39,6 @@ pub struct T5Cost {
     pub weight_bytes: u64,
     /// Kernels that a token runs.
     pub dispatches: usize,
-}
-
-impl T5Cost {
-    /// The time of all steps together by their medians.
-    pub fn decode(&self) -> Duration {
-        self.steps.iter().map(Samples::median).sum()
-    }
 }
 
 /// The prompts that encoding is measured with, in tokens.

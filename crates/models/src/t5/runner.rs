@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_engine::{
-    DType, EngineError, GraphBuilder, Outputs, PlanId, Session, StepTime, Tensor, WeightSource,
-};
+use kiln_engine::{DType, EngineError, GraphBuilder, Outputs, PlanId, Session, Tensor, WeightSource};
 use kiln_gpu::{DeviceProfile, Gpu};
 
 use super::decoder::{StepInputs, StepShape};
@@ -84,11 +82,6 @@ impl Runner {
     /// The configuration.
     pub fn config(&self) -> &T5Config {
         self.t5.config()
-    }
-
-    /// The session, with the plans that have been loaded.
-    pub fn session(&self) -> &Session {
-        &self.session
     }
 
     /// Encodes prompts, each of at least one token and at most `n_positions`, and prepares to grow `beams` texts of at
@@ -212,16 +205,6 @@ impl Runner {
         let shape = self.batch.as_ref().map(|batch| batch.shape);
         let plans = self.decoders.iter().filter(|((known, _), _)| Some(*known) == shape);
         plans.map(|(_, plan)| self.session.plan(*plan).dispatches().count()).max().unwrap_or(0)
-    }
-
-    /// Runs a step as [`Decoder::argmax`] does, and measures each kernel by the device's own clock.
-    ///
-    /// # Errors
-    /// [`ModelError::Engine`] for a device failure, and where the device has no timestamps.
-    pub fn time_step(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<StepTime>, ModelError> {
-        let plan = self.step_plan(Wanted::Argmax)?;
-        let inputs = self.step_inputs(tokens, parents)?;
-        Ok(self.session.time(plan, &borrowed(&inputs))?)
     }
 
     /// One token for each row.
