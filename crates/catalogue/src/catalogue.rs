@@ -73,6 +73,7 @@ pub struct Shader {
     pub(crate) name: String,
     pub(crate) prose: Vec<String>,
     pub(crate) f16: bool,
+    pub(crate) subgroups: bool,
     /// The keys that its rows set.
     pub(crate) keys: Vec<String>,
     pub(crate) interface: Interface,
@@ -98,6 +99,8 @@ pub struct Variant {
     pub(crate) source: String,
     pub(crate) workgroup_size: [u32; 3],
     pub(crate) workgroup_memory: u32,
+    /// Whether it computes with 64-bit integers.
+    pub(crate) int64: bool,
     pub(crate) constants: Vec<(String, f64)>,
     /// What the row says.
     pub(crate) settings: Vec<(String, String)>,
@@ -282,10 +285,12 @@ fn shader(part: &Part, libs: &Folder) -> Result<Shader, Vec<Diagnostic>> {
     }
     // Without a row there is nothing to catalogue; that has been reported.
     let Some(interface) = interface else { return Err(found) };
+    let enables = |word: &str| header.enables.iter().any(|enable| enable.word == word);
     Ok(Shader {
         name: header.name.clone(),
         prose: header.prose.clone(),
-        f16: header.enables.iter().any(|enable| enable.word == "f16"),
+        f16: enables("f16"),
+        subgroups: enables("subgroups"),
         keys: keys.into_iter().map(str::to_string).collect(),
         interface,
         variants,
@@ -307,6 +312,7 @@ fn variant(row: &Row, joined: Joined, checked: &Checked) -> Variant {
         name: row.name.clone(),
         workgroup_size: entry.workgroup_size,
         workgroup_memory: reflect::workgroup_memory(checked),
+        int64: reflect::int64(checked),
         constants: joined.constants,
         settings: row.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect(),
         values: joined

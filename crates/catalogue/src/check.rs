@@ -86,7 +86,8 @@ fn whole(joined: &Joined, module: &Module) -> Result<(), Diagnostic> {
 /// What naga may accept: the core of WGSL, and what the header enables.
 fn capabilities(enables: &[&str]) -> Capabilities {
     // `unpack2x16float` is core WGSL; naga counts it as a capability for the sake of old GLSL.
-    let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    // 64-bit integers have no directive: `reflect::int64` says which variants use them.
+    let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SHADER_INT64;
     enables.iter().fold(core, |allowed, enable| match *enable {
         "f16" => allowed | Capabilities::SHADER_FLOAT16,
         "subgroups" => allowed | Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER,

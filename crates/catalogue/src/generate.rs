@@ -260,7 +260,11 @@ fn write_kernels(out: &mut String, shader: &Shader) -> fmt::Result {
         writeln!(out, "            bindings: BINDINGS,")?;
         writeln!(out, "            params_size: {},", shader.interface.params.size)?;
         writeln!(out, "            free: &{free:?},")?;
-        writeln!(out, "            needs: Needs {{ f16: {} }},", shader.f16)?;
+        writeln!(
+            out,
+            "            needs: Needs {{ f16: {}, int64: {}, subgroups: {} }},",
+            shader.f16, variant.int64, shader.subgroups
+        )?;
         writeln!(out, "        }},")?;
     }
     writeln!(out, "    ];")

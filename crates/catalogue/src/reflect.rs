@@ -3,8 +3,8 @@
 //! It is read from modules that passed the lints, and judges only what they leave open.
 
 use naga::{
-    AddressSpace, Expression, GlobalVariable, Handle, Literal, Module, Scalar, ScalarKind, StorageAccess,
-    Type, TypeInner, VectorSize,
+    AddressSpace, Expression, Function, GlobalVariable, Handle, Literal, Module, Scalar, ScalarKind,
+    StorageAccess, Type, TypeInner, VectorSize, valid::FunctionInfo,
 };
 
 use crate::{check::Checked, diagnostic::Diagnostic, join::Joined};
@@ -160,6 +160,19 @@ fn literal(expression: &Expression) -> Option<f64> {
         Expression::ZeroValue(_) => Some(0.0),
         _ => None,
     }
+}
+
+/// Whether this variant has 64-bit integers, for which WGSL as naga takes it knows no directive.
+pub(crate) fn int64(checked: &Checked) -> bool {
+    let (module, info) = (&checked.resolved, &checked.resolved_info);
+    let is_int64 = |ty: &TypeInner| matches!(ty.scalar(), Some(Scalar::I64 | Scalar::U64));
+    // What only passes through an expression has no entry among the types.
+    let within = |function: &Function, info: &FunctionInfo| {
+        function.expressions.iter().any(|(at, _)| is_int64(info[at].ty.inner_with(&module.types)))
+    };
+    module.types.iter().any(|(_, ty)| is_int64(&ty.inner))
+        || module.functions.iter().any(|(at, function)| within(function, &info[at]))
+        || within(&module.entry_points[0].function, info.get_entry_point(0))
 }
 
 /// Bytes of workgroup memory in this variant, each variable rounded up to 16 as WebGPU counts them.

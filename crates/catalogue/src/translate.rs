@@ -10,7 +10,7 @@ use naga::{
     proc::{BoundsCheckPolicies, BoundsCheckPolicy},
 };
 
-use crate::{check::Checked, diagnostic::Diagnostic};
+use crate::{check::Checked, diagnostic::Diagnostic, reflect};
 
 // As Kiln makes its modules: bounds checks kept, loops not bounded, workgroup memory not zeroed.
 const CHECKS: BoundsCheckPolicies = BoundsCheckPolicies {
@@ -25,9 +25,11 @@ pub(crate) fn translate(checked: &Checked) -> Vec<Diagnostic> {
     let has_f16 = checked.resolved.types.iter().any(|(_, ty)| ty.inner.scalar() == Some(Scalar::F16));
     // 16-bit arithmetic came to HLSL with 6.2: a device that has it takes that.
     let model = if has_f16 { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 };
+    // 64-bit integers are there from Metal 2.3 on.
+    let metal = if reflect::int64(checked) { (2, 3) } else { (2, 0) };
     [
         ("SPIR-V", caught(|| to_spirv(checked))),
-        ("MSL", caught(|| to_msl(checked, (2, 0)))),
+        ("MSL", caught(|| to_msl(checked, metal))),
         ("HLSL", caught(|| to_hlsl(checked, model))),
     ]
     .into_iter()

@@ -184,6 +184,8 @@ mod tests {
                 kind: *kind,
                 subgroup: (32, 32),
                 f16: false,
+                int64: false,
+                subgroups: false,
                 timestamps: true,
                 limits: Limits::BASELINE,
             },

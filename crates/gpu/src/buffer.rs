@@ -109,7 +109,9 @@ impl Gpu {
         }
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation };
         self.0.made.fetch_add(1, Ordering::Relaxed);
-        self.guarded(label, size, |device| device.create_buffer(&descriptor))
+        let buffer = self.guarded(label, size, |device| device.create_buffer(&descriptor))?;
+        self.note_memory();
+        Ok(buffer)
     }
 
     /// Checks that a buffer lives on this device.

@@ -1,12 +1,13 @@
 //! An open device.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::adapter::{self, AdapterChoice, AdapterReport};
 use crate::error::GpuError;
 use crate::health::Health;
 use crate::pipeline::Pipelines;
+use crate::pipeline_cache::DiskCache;
 use crate::profile::{DeviceKind, DeviceProfile, Limits};
 use crate::upload::Staged;
 use crate::{probe, quiet};
@@ -22,11 +23,14 @@ pub(crate) struct Inner {
     pub(crate) profile: DeviceProfile,
     pub(crate) health: Arc<Health>,
     pub(crate) pipelines: Mutex<Pipelines>,
+    pub(crate) disk_cache: OnceLock<DiskCache>,
     pub(crate) staged: Mutex<Staged>,
     /// Where bytes arrived that were read last, for those that are read next.
-    pub(crate) landing: Mutex<Option<wgpu::Buffer>>,
+    pub(crate) landing: Mutex<Vec<wgpu::Buffer>>,
     /// How many objects have been made on it.
     pub(crate) made: AtomicU64,
+    /// The most bytes in buffers that were seen at once.
+    pub(crate) peak_bytes: AtomicU64,
     /// Tells this device's buffers and recordings from those of another.
     pub(crate) id: u64,
 }
@@ -200,9 +204,11 @@ impl Gpu {
             profile,
             health,
             pipelines: Mutex::default(),
+            disk_cache: OnceLock::new(),
             staged: Mutex::default(),
             landing: Mutex::default(),
             made: AtomicU64::new(0),
+            peak_bytes: AtomicU64::new(0),
             id: DEVICES.fetch_add(1, Ordering::Relaxed),
         }))
     }
@@ -228,7 +234,11 @@ fn request(
 }
 
 fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    let useful = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    let useful = wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::PIPELINE_CACHE
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::SHADER_INT64
+        | wgpu::Features::SUBGROUP;
     adapter.features() & useful
 }
 

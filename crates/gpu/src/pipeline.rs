@@ -1,9 +1,9 @@
-//! Compute pipelines, made once for each kernel and set of overrides.
+//! Compute pipelines, made once for each kernel and set of overrides; those that are new, on several threads.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use kiln_kernels::{Access, Kernel};
 
@@ -15,7 +15,7 @@ use crate::error::{GpuError, one_line};
 pub(crate) struct Pipelines {
     modules: HashMap<&'static Kernel, wgpu::ShaderModule>,
     layouts: HashMap<Signature, Layout>,
-    pipelines: HashMap<(&'static Kernel, Overrides), Pipeline>,
+    pipelines: HashMap<Key, Pipeline>,
 }
 
 /// A compiled kernel together with the layout of its one bind group. Clones are handles.
@@ -39,56 +39,94 @@ struct Layout {
     pipeline: wgpu::PipelineLayout,
 }
 
-/// Free overrides by name, values by their bits: a key that can be hashed.
-pub(crate) type Overrides = Vec<(&'static str, u64)>;
+/// What tells pipelines apart: the kernel, and its free overrides by name, values by their bits.
+pub(crate) type Key = (&'static Kernel, Vec<(&'static str, u64)>);
+
+/// The key of a kernel with its free overrides set as told, in any order.
+pub(crate) fn key(kernel: &'static Kernel, overrides: &[(&'static str, f64)]) -> Key {
+    let mut bits: Vec<(&'static str, u64)> =
+        overrides.iter().map(|(name, value)| (*name, value.to_bits())).collect();
+    bits.sort_unstable();
+    (kernel, bits)
+}
 
 impl Gpu {
-    /// The pipeline of a kernel with its free overrides set as told; compiled the first time.
-    pub(crate) fn pipeline(
-        &self,
-        kernel: &'static Kernel,
-        overrides: &[(&'static str, f64)],
-    ) -> Result<Pipeline, GpuError> {
-        let mut key: Overrides = overrides.iter().map(|(name, value)| (*name, value.to_bits())).collect();
-        key.sort_unstable();
-        let mut cache = self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = cache.pipelines.get(&(kernel, key.clone())) {
-            return Ok(pipeline.clone());
-        }
-        check_overrides(kernel, overrides)?;
-        self.check_fits(kernel)?;
-        let pipeline = self.compile(&mut cache, kernel, overrides)?;
-        cache.pipelines.insert((kernel, key), pipeline.clone());
-        Ok(pipeline)
+    /// Compiles kernels with their overrides, side by side as far as the machine has processors, those that are there
+    /// already excepted. [`Gpu::record`] does the same; whoever knows early what will be recorded has them compiled
+    /// while other things go on.
+    ///
+    /// # Errors
+    /// Those of [`Gpu::record`] that are about kernels.
+    pub fn compile(&self, kernels: &[(&'static Kernel, &[(&'static str, f64)])]) -> Result<(), GpuError> {
+        let keys: Vec<Key> = kernels.iter().map(|(kernel, overrides)| key(kernel, overrides)).collect();
+        self.pipelines(&keys).map(drop)
     }
 
-    fn compile(
-        &self,
-        cache: &mut Pipelines,
-        kernel: &'static Kernel,
-        overrides: &[(&'static str, f64)],
-    ) -> Result<Pipeline, GpuError> {
-        let started = std::time::Instant::now();
-        let name = kernel.to_string();
-        let module = match cache.modules.get(kernel) {
-            Some(module) => module.clone(),
-            None => {
-                let module = self.module(kernel).map_err(|error| in_kernel(&name, error))?;
-                cache.modules.entry(kernel).or_insert(module).clone()
+    /// The pipelines of several kernels with their overrides, in their order. Those that are not there yet are compiled,
+    /// side by side as far as the machine has processors; of several errors that of the first comes out.
+    pub(crate) fn pipelines(&self, wanted: &[Key]) -> Result<Vec<Pipeline>, GpuError> {
+        let missing = self.missing(wanted)?;
+        let slots: Vec<OnceLock<Result<Pipeline, GpuError>>> =
+            missing.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((key, slot)) = missing.get(index).zip(slots.get(index)) else { break };
+                // No other thread has this index.
+                let _ = slot.set(self.compile_one(key));
             }
         };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
+        std::thread::scope(|scope| {
+            // This thread works as well; where the system gives no more threads, alone.
+            for _ in 1..threads {
+                let _ = std::thread::Builder::new().name("kiln pipelines".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
+        let mut made = self.made();
+        for (key, slot) in missing.into_iter().zip(slots) {
+            let compiled = slot.into_inner().expect("every kernel should have been taken by a thread");
+            let compiled = compiled?;
+            made.pipelines.entry(key).or_insert(compiled);
+        }
+        Ok(wanted.iter().map(|key| made.pipelines[key].clone()).collect())
+    }
+
+    /// Those that have to be compiled, each once, checked against what the device has.
+    fn missing(&self, wanted: &[Key]) -> Result<Vec<Key>, GpuError> {
+        let mut missing: Vec<Key> = vec![];
+        let made = self.made();
+        for key in wanted {
+            if made.pipelines.contains_key(key) || missing.contains(key) {
+                continue;
+            }
+            let (kernel, overrides) = key;
+            check_overrides(kernel, overrides)?;
+            self.check_fits(kernel)?;
+            missing.push(key.clone());
+        }
+        Ok(missing)
+    }
+
+    fn made(&self) -> MutexGuard<'_, Pipelines> {
+        self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile_one(&self, (kernel, overrides): &Key) -> Result<Pipeline, GpuError> {
+        let started = std::time::Instant::now();
+        let name = kernel.to_string();
+        let module = self.kept(|made| &mut made.modules, *kernel, || self.module(kernel));
+        let module = module.map_err(|error| in_kernel(&name, error))?;
         let signature = Signature {
             params_size: kernel.params_size,
             access: kernel.bindings.iter().map(|binding| binding.access).collect(),
         };
-        let layout = match cache.layouts.get(&signature) {
-            Some(layout) => layout.clone(),
-            None => {
-                let layout = self.layout(&signature).map_err(|error| in_kernel(&name, error))?;
-                cache.layouts.entry(signature.clone()).or_insert(layout).clone()
-            }
-        };
-        let constants: Vec<(&str, f64)> = kernel.constants.iter().chain(overrides).copied().collect();
+        let layout = self.kept(|made| &mut made.layouts, signature.clone(), || self.layout(&signature));
+        let layout = layout.map_err(|error| in_kernel(&name, error))?;
+        let overrides = overrides.iter().map(|(name, bits)| (*name, f64::from_bits(*bits)));
+        let constants: Vec<(&str, f64)> = kernel.constants.iter().copied().chain(overrides).collect();
         self.0.made.fetch_add(1, Ordering::Relaxed);
         let raw = self
             .guarded(&name, 0, |device| {
@@ -103,12 +141,27 @@ impl Gpu {
                         // a barrier and a loop in every workgroup.
                         zero_initialize_workgroup_memory: false,
                     },
-                    cache: None,
+                    cache: self.0.disk_cache.get().map(|cache| &cache.raw),
                 })
             })
             .map_err(|error| in_kernel(&name, error))?;
-        log::debug!("compiled {name} {overrides:?} in {:.1?}", started.elapsed());
+        log::debug!("compiled {name} {constants:?} in {:.1?}", started.elapsed());
         Ok(Pipeline { raw, bind_group: layout.bind_group, signature })
+    }
+
+    /// What a table holds under a key, made where it is missing. It is made unlocked, so that other threads go on;
+    /// of two that make the same one, the first wins, so that what is equal stays one object.
+    fn kept<K: Eq + std::hash::Hash, V: Clone>(
+        &self,
+        table: impl Fn(&mut Pipelines) -> &mut HashMap<K, V>,
+        key: K,
+        make: impl FnOnce() -> Result<V, GpuError>,
+    ) -> Result<V, GpuError> {
+        if let Some(kept) = table(&mut self.made()).get(&key) {
+            return Ok(kept.clone());
+        }
+        let fresh = make()?;
+        Ok(table(&mut self.made()).entry(key).or_insert(fresh).clone())
     }
 
     fn module(&self, kernel: &Kernel) -> Result<wgpu::ShaderModule, GpuError> {
@@ -166,6 +219,12 @@ impl Gpu {
         if kernel.needs.f16 && !profile.f16 {
             return lacks("f16 arithmetic, which is missing".into());
         }
+        if kernel.needs.int64 && !profile.int64 {
+            return lacks("64-bit integers, which are missing".into());
+        }
+        if kernel.needs.subgroups && !profile.subgroups {
+            return lacks("operations across subgroups, which are missing".into());
+        }
         let rows = [
             ("threads in a workgroup", kernel.threads(), limits.max_threads),
             ("bytes of workgroup memory", kernel.workgroup_memory, limits.workgroup_memory),
@@ -178,8 +237,9 @@ impl Gpu {
     }
 }
 
-fn check_overrides(kernel: &Kernel, overrides: &[(&'static str, f64)]) -> Result<(), GpuError> {
-    for (position, (name, value)) in overrides.iter().enumerate() {
+fn check_overrides(kernel: &Kernel, overrides: &[(&'static str, u64)]) -> Result<(), GpuError> {
+    for (position, (name, bits)) in overrides.iter().enumerate() {
+        let value = f64::from_bits(*bits);
         let message = if !kernel.free.contains(name) {
             format!("override {name} is not free; free are: {}", kernel.free.join(", "))
         } else if overrides[..position].iter().any(|(earlier, _)| earlier == name) {

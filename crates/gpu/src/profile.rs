@@ -165,6 +165,10 @@ pub struct DeviceProfile {
     pub subgroup: (u32, u32),
     /// Whether kernels may compute in f16.
     pub f16: bool,
+    /// Whether kernels may use 64-bit integers.
+    pub int64: bool,
+    /// Whether kernels may compute across subgroups.
+    pub subgroups: bool,
     /// Whether dispatches can be timed on the device.
     pub timestamps: bool,
     /// The sizes it holds to.
@@ -181,6 +185,8 @@ impl DeviceProfile {
             kind,
             subgroup: (32, 32),
             f16: false,
+            int64: false,
+            subgroups: false,
             timestamps: false,
             limits,
         }
@@ -203,6 +209,8 @@ impl DeviceProfile {
             kind: DeviceKind::from_wgpu(info.device_type),
             subgroup: (info.subgroup_min_size, info.subgroup_max_size),
             f16: features.contains(wgpu::Features::SHADER_F16),
+            int64: features.contains(wgpu::Features::SHADER_INT64),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             limits: Limits::from_wgpu(limits),
         }

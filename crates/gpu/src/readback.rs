@@ -14,10 +14,14 @@ const WINDOW: u64 = 64 << 20;
 /// The largest buffer that is kept from one readback for the next.
 const KEPT: u64 = 4 << 20;
 
+/// How many such buffers are kept: for a readback under way and the one after it.
+const KEPT_BUFFERS: usize = 2;
+
 /// How long a callback may be on its way after the device has finished; it is a matter of microseconds.
 const CALLBACK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A contiguous run of bytes within one round.
+#[derive(Debug)]
 struct Piece {
     /// Which of the parts asked for.
     part: usize,
@@ -28,6 +32,39 @@ struct Piece {
     bytes: u64,
 }
 
+/// Bytes on their way to the host: what [`Gpu::read_later`] gives. Dropping it gives them up.
+#[derive(Debug)]
+#[must_use = "the bytes arrive with `wait`"]
+pub struct Readback {
+    gpu: Gpu,
+    /// Bytes of each part.
+    sizes: Vec<usize>,
+    rounds: Vec<Round>,
+}
+
+/// What one buffer brings back.
+#[derive(Debug)]
+struct Round {
+    pieces: Vec<Piece>,
+    staging: wgpu::Buffer,
+    submission: wgpu::SubmissionIndex,
+    mapped: mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Readback {
+    /// Waits for the bytes, and no longer: what was submitted after them goes on.
+    ///
+    /// # Errors
+    /// Whatever the device has reported since the last call.
+    pub fn wait(self) -> Result<Vec<Vec<u8>>, GpuError> {
+        let mut read: Vec<Vec<u8>> = self.sizes.iter().map(|&size| Vec::with_capacity(size)).collect();
+        for round in self.rounds {
+            self.gpu.finish(round, &mut read)?;
+        }
+        Ok(read)
+    }
+}
+
 impl Gpu {
     /// Reads byte ranges of buffers, after everything submitted so far. All of them come back in one
     /// submission and one mapping, as long as they are 64 MiB together; beyond that in rounds.
@@ -36,6 +73,31 @@ impl Gpu {
     /// [`GpuError::Validation`] where a range leaves its buffer or is not made of whole 4-byte words,
     /// and whatever the device has reported since the last call.
     pub fn read(&self, parts: &[(&Buffer, Range<u64>)]) -> Result<Vec<Vec<u8>>, GpuError> {
+        let (sizes, rounds) = self.plan_rounds(parts)?;
+        let mut read: Vec<Vec<u8>> = sizes.into_iter().map(Vec::with_capacity).collect();
+        for pieces in rounds {
+            let round = self.start(parts, pieces)?;
+            self.finish(round, &mut read)?;
+        }
+        Ok(read)
+    }
+
+    /// Has the device copy byte ranges of buffers, after everything submitted so far, and returns at once. What is
+    /// submitted next may overwrite them. Until they are fetched, all of them lie in memory that the host can read.
+    ///
+    /// # Errors
+    /// Those of [`Gpu::read`].
+    pub fn read_later(&self, parts: &[(&Buffer, Range<u64>)]) -> Result<Readback, GpuError> {
+        let (sizes, rounds) = self.plan_rounds(parts)?;
+        let rounds = rounds.into_iter().map(|pieces| self.start(parts, pieces)).collect::<Result<_, _>>()?;
+        Ok(Readback { gpu: self.clone(), sizes, rounds })
+    }
+
+    /// The bytes of each part, and how they come back.
+    fn plan_rounds(
+        &self,
+        parts: &[(&Buffer, Range<u64>)],
+    ) -> Result<(Vec<usize>, Vec<Vec<Piece>>), GpuError> {
         for (buffer, range) in parts {
             self.owns(buffer, "read")?;
             let Some(bytes) = range.end.checked_sub(range.start) else {
@@ -51,48 +113,57 @@ impl Gpu {
         }
         let ranges: Vec<Range<u64>> = parts.iter().map(|(_, range)| range.clone()).collect();
         let window = WINDOW.min(self.0.profile.limits.max_buffer);
-        let mut read: Vec<Vec<u8>> =
-            ranges.iter().map(|range| Vec::with_capacity((range.end - range.start) as usize)).collect();
-        for round in rounds(&ranges, window) {
-            self.read_round(parts, &round, &mut read)?;
-        }
-        Ok(read)
+        let sizes = ranges.iter().map(|range| (range.end - range.start) as usize).collect();
+        Ok((sizes, rounds(&ranges, window)))
     }
 
-    fn read_round(
-        &self,
-        parts: &[(&Buffer, Range<u64>)],
-        round: &[Piece],
-        read: &mut [Vec<u8>],
-    ) -> Result<(), GpuError> {
-        let bytes = round.last().map_or(0, |piece| piece.at + piece.bytes);
+    /// Has the bytes of a round copied to where the host can read them.
+    fn start(&self, parts: &[(&Buffer, Range<u64>)], pieces: Vec<Piece>) -> Result<Round, GpuError> {
+        let bytes = pieces.last().map_or(0, |piece| piece.at + piece.bytes);
         let staging = self.landing(bytes)?;
-        self.guarded("readback", bytes, |device| {
+        let submission = self.guarded("readback", bytes, |device| {
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            for piece in round {
+            for piece in &pieces {
                 let source = &parts[piece.part].0.0.raw;
                 encoder.copy_buffer_to_buffer(source, piece.from, &staging, piece.at, piece.bytes);
             }
             self.0.queue.submit([encoder.finish()])
         })?;
-        self.mapped(&staging, |view| {
-            for piece in round {
+        let mapped = self.map(&staging)?;
+        Ok(Round { pieces, staging, submission, mapped })
+    }
+
+    /// Waits for a round and takes its bytes out.
+    fn finish(&self, round: Round, read: &mut [Vec<u8>]) -> Result<(), GpuError> {
+        let Round { pieces, staging, submission, mapped } = round;
+        self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+            .map_err(unmappable)?;
+        self.look(&staging, &mapped, |view| {
+            for piece in &pieces {
                 read[piece.part]
                     .extend_from_slice(&view[piece.at as usize..(piece.at + piece.bytes) as usize]);
             }
         })?;
+        let mut kept = self.0.landing.lock().unwrap_or_else(PoisonError::into_inner);
         if staging.size() <= KEPT {
-            *self.0.landing.lock().unwrap_or_else(PoisonError::into_inner) = Some(staging);
+            kept.push(staging);
+        }
+        if kept.len() > KEPT_BUFFERS {
+            // Whoever reads much once is likely to do so again.
+            kept.sort_by_key(|buffer| std::cmp::Reverse(buffer.size()));
+            kept.truncate(KEPT_BUFFERS);
         }
         Ok(())
     }
 
-    /// A buffer of at least so many bytes that the host can read: that of the last time, where it is large enough.
+    /// A buffer of at least so many bytes that the host can read: the smallest of those kept that is large enough.
     fn landing(&self, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
-        let kept = self.0.landing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(kept) = kept.filter(|kept| kept.size() >= bytes) {
-            return Ok(kept);
+        let mut kept = self.0.landing.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = (0..kept.len()).filter(|&index| kept[index].size() >= bytes);
+        if let Some(index) = fitting.min_by_key(|&index| kept[index].size()) {
+            return Ok(kept.swap_remove(index));
         }
+        drop(kept);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let size = if bytes <= KEPT { bytes.next_power_of_two() } else { bytes };
         self.create_raw("readback", size, usage, false)
@@ -100,21 +171,37 @@ impl Gpu {
 
     /// Waits for everything submitted, then shows the bytes of a readable buffer to `look`.
     pub(crate) fn mapped(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8])) -> Result<(), GpuError> {
+        let mapped = self.map(staging)?;
+        self.wait()?;
+        self.look(staging, &mapped, look)
+    }
+
+    /// Asks for a buffer to be mapped once the device is done with it.
+    fn map(
+        &self,
+        staging: &wgpu::Buffer,
+    ) -> Result<mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>, GpuError> {
         let (sender, receiver) = mpsc::channel();
-        // Nothing but the loss of the device keeps a buffer made for it from being mapped. On a device
-        // of the caller's, whose loss is reported to the caller alone, this is where it shows.
-        let gone = || GpuError::Lost { reason: "it no longer gives back what it computed".into() };
         self.guarded("readback", staging.size(), |_| {
             staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                // Nobody listens any more once this call has given up.
+                // Nobody listens any more once the reader has given up.
                 let _ = sender.send(result);
             });
         })
-        .map_err(|error| if let GpuError::Validation { .. } = error { gone() } else { error })?;
-        self.wait()?;
+        .map_err(unmappable)?;
+        Ok(receiver)
+    }
+
+    /// Shows the bytes of a buffer that the device is done with to `look`.
+    fn look(
+        &self,
+        staging: &wgpu::Buffer,
+        mapped: &mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
+        look: impl FnOnce(&[u8]),
+    ) -> Result<(), GpuError> {
         // Another thread's poll may have taken our callback along and not have run it yet: wait for it. A device
         // that is gone drops it, which ends the wait at once.
-        if !matches!(receiver.recv_timeout(CALLBACK_PATIENCE), Ok(Ok(()))) {
+        if !matches!(mapped.recv_timeout(CALLBACK_PATIENCE), Ok(Ok(()))) {
             return Err(gone());
         }
         let view = staging
@@ -125,6 +212,16 @@ impl Gpu {
         staging.unmap();
         Ok(())
     }
+}
+
+/// Nothing but the loss of the device keeps a buffer made for it from being mapped, or a submission from being waited for.
+/// On a device of the caller's, whose loss is reported to the caller alone, this is where it shows.
+fn unmappable(error: GpuError) -> GpuError {
+    if let GpuError::Validation { .. } = error { gone() } else { error }
+}
+
+fn gone() -> GpuError {
+    GpuError::Lost { reason: "it no longer gives back what it computed".into() }
 }
 
 /// Packs ranges densely into rounds of at most `window` bytes, cutting those that do not fit.

@@ -8,7 +8,7 @@ use kiln_kernels::{Access, Kernel};
 use crate::buffer::{Buffer, BufferSlice};
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::pipeline::{Overrides, Pipeline, Signature};
+use crate::pipeline::{Key, Pipeline, Signature, key};
 
 /// Dispatches that go to the driver in one submission. The device then starts while the rest is still
 /// being encoded, and no submission runs for as long as a driver's watchdog allows. A submission costs
@@ -112,11 +112,12 @@ impl Gpu {
         let alignment = u64::from(self.0.profile.limits.uniform_alignment);
         let arena = Arena::pack(commands, alignment);
         let uniforms = self.upload_arena(label, &arena)?;
-        let mut builder = Builder { gpu: self, uniforms, pipelines: HashMap::new(), groups: HashMap::new() };
+        let (keys, pipelines) = distinct_kernels(commands);
+        let mut builder = Builder { gpu: self, uniforms, pipelines, groups: HashMap::new() };
         let mut recording = Recording {
             label: label.to_owned(),
             steps: Vec::with_capacity(commands.len()),
-            pipelines: Vec::new(),
+            pipelines: self.pipelines(&keys)?,
             bind_groups: Vec::new(),
             device: self.0.id,
             dispatches: arena.offsets.len(),
@@ -318,11 +319,25 @@ impl Arena {
     }
 }
 
+/// What the dispatches run, each once, and the position of each in that list.
+fn distinct_kernels(commands: &[Command<'_>]) -> (Vec<Key>, HashMap<Key, usize>) {
+    let (mut keys, mut positions) = (vec![], HashMap::new());
+    for command in commands {
+        let Command::Dispatch(dispatch) = command else { continue };
+        let key = key(dispatch.kernel, dispatch.overrides);
+        positions.entry(key.clone()).or_insert_with(|| {
+            keys.push(key);
+            keys.len() - 1
+        });
+    }
+    (keys, positions)
+}
+
 /// What is shared while one recording is being made.
 struct Builder<'g> {
     gpu: &'g Gpu,
     uniforms: Option<wgpu::Buffer>,
-    pipelines: HashMap<(&'static Kernel, Overrides), usize>,
+    pipelines: HashMap<Key, usize>,
     groups: HashMap<GroupKey, usize>,
 }
 
@@ -336,14 +351,7 @@ impl Builder<'_> {
         dispatch: &Dispatch<'_>,
         params_offset: u32,
     ) -> Result<Prepared, GpuError> {
-        let overrides = dispatch.overrides.iter().map(|(name, value)| (*name, value.to_bits())).collect();
-        let pipeline = match self.pipelines.entry((dispatch.kernel, overrides)) {
-            std::collections::hash_map::Entry::Occupied(entry) => *entry.get(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                recording.pipelines.push(self.gpu.pipeline(dispatch.kernel, dispatch.overrides)?);
-                *entry.insert(recording.pipelines.len() - 1)
-            }
-        };
+        let pipeline = self.pipelines[&key(dispatch.kernel, dispatch.overrides)];
         let bind_group = self.bind_group(recording, dispatch, pipeline)?;
         Ok(Prepared {
             label: dispatch.label.to_owned(),

@@ -7,7 +7,7 @@ use crate::device::Gpu;
 use crate::error::GpuError;
 
 /// Bytes that may wait in host memory before they are sent on their way.
-const WINDOW: u64 = 16 << 20;
+const WINDOW: u64 = 4 << 20;
 
 /// What has been written but not yet copied by the device.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Staged {
 
 impl Gpu {
     /// Copies `data` to `buffer`, from byte `offset` on. The copy happens before anything submitted
-    /// later; large uploads keep at most two windows of 16 MiB of host memory in use.
+    /// later; large uploads keep at most two windows of 4 MiB of staging in use.
     ///
     /// # Errors
     /// [`GpuError::Validation`] where the range leaves the buffer or is not made of whole 4-byte words,

@@ -1,5 +1,6 @@
 //! The adapter of this machine: `KILN_ADAPTER` names it, else the strongest; `none` leaves these out.
 
+use std::path::PathBuf;
 use std::sync::{LazyLock, RwLock};
 use std::time::Duration;
 
@@ -173,6 +174,137 @@ fn replaying_and_reading_make_nothing_new() {
         assert_eq!(gpu.objects_made(), before);
         assert_eq!(read(&large, 0..8 << 20).len(), 8 << 20);
         assert!(gpu.objects_made() > before, "more than there was room for");
+    });
+}
+
+/// What is read later is what was there when it was asked for, whatever comes next and in whatever order it is fetched.
+#[test]
+fn what_is_read_later_is_not_overwritten() {
+    alone_on_device(|gpu| {
+        let buffer = gpu.create_buffer("x", 4096).expect("the buffer should fit");
+        let recordings: Vec<_> = (0..4)
+            .map(|value| filled(gpu, &buffer, value as f32, 1024).expect("it should compile"))
+            .collect();
+        let run = || -> Vec<_> {
+            let later = recordings.iter().map(|recording| {
+                gpu.submit(recording).expect("it should run");
+                gpu.read_later(&[(&buffer, 0..4096), (&buffer, 8..12)]).expect("it should be readable")
+            });
+            later.collect()
+        };
+        for (value, readback) in run().into_iter().enumerate().rev() {
+            let read = readback.wait().expect("the bytes should arrive");
+            assert_eq!(floats(&read[0]), [value as f32; 1024]);
+            assert_eq!(floats(&read[1]), [value as f32]);
+        }
+        // One that nobody waits for does no harm; and with two under way at a time, no staging is made anew.
+        drop(run());
+        let pair = || {
+            for readback in [0, 1].map(|_| gpu.read_later(&[(&buffer, 0..4096)])) {
+                let readback = readback.expect("it should be readable");
+                readback.wait().expect("the bytes should arrive");
+            }
+        };
+        pair();
+        let before = gpu.objects_made();
+        (0..5).for_each(|_| pair());
+        assert_eq!(gpu.objects_made(), before);
+    });
+}
+
+/// Kernels of a recording are compiled side by side, and of several wrong ones the first is named.
+#[test]
+fn many_kernels_at_once_compile_once_each() {
+    alone_on_device(|gpu| {
+        let input = gpu.create_buffer("input", 16).expect("the buffer should fit");
+        let output = gpu.create_buffer("output", 16).expect("the buffer should fit");
+        let params = unary::Params { begin: 0, end: 4, a: 0.0, b: 0.0 };
+        let bindings = [input.slice(), output.slice()];
+        let record = |ops: &[f64]| {
+            let overrides: Vec<_> = ops.iter().map(|op| [("OP", *op)]).collect();
+            let commands: Vec<_> = overrides
+                .iter()
+                .map(|overrides| {
+                    Command::Dispatch(Dispatch {
+                        label: "activation",
+                        kernel: unary::Variant::Single.kernel(),
+                        overrides,
+                        params: bytemuck::bytes_of(&params),
+                        bindings: &bindings,
+                        workgroups: [1, 1, 1],
+                    })
+                })
+                .collect();
+            gpu.record("many", &commands)
+        };
+        let ops = [2.0, 3.0, 2.0, 4.0, 5.0, 3.0];
+        let before = (gpu.live_objects(), gpu.objects_made());
+        let recording = record(&ops).expect("they should compile");
+        gpu.submit(&recording).expect("they should run");
+        let after = (gpu.live_objects(), gpu.objects_made());
+        assert!(after.1 - before.1 <= 4 + 2, "four pipelines, a bind group and the parameters");
+        if after.0.pipelines > 0 {
+            assert!(after.0.pipelines - before.0.pipelines <= 4, "{before:?} {after:?}");
+        }
+        record(&ops).expect("they are there");
+        assert_eq!(gpu.live_objects().pipelines, after.0.pipelines);
+        let error = record(&[6.0, f64::NAN, f64::INFINITY]).expect_err("these are no numbers").to_string();
+        assert!(error.contains("override OP is NaN"), "{error}");
+    });
+}
+
+/// A second device finds what the first one compiled, and a damaged file is as good as none.
+#[test]
+fn compiled_kernels_are_kept_on_disk_where_the_driver_gives_them_out() {
+    if GPU.is_none() {
+        return;
+    }
+    let name = std::env::var("KILN_ADAPTER").unwrap_or_default();
+    let directory = std::env::temp_dir().join(format!("kiln-gpu-test-{}", std::process::id()));
+    let open = || Gpu::open(&name.parse().expect("every text should be a choice")).expect("it should open");
+    let compute = |gpu: &Gpu| {
+        let buffer = gpu.create_buffer("x", 16).expect("the buffer should fit");
+        let recording = filled(gpu, &buffer, 2.5, 4).expect("it should compile");
+        gpu.submit(&recording).expect("it should run");
+        assert_eq!(floats(&gpu.read(&[(&buffer, 0..16)]).expect("it should be readable")[0]), [2.5; 4]);
+    };
+    let gpu = open();
+    let file = gpu.keep_pipelines(&directory);
+    compute(&gpu);
+    drop(gpu);
+    // Some drivers have nothing to give out; then there is no file.
+    let is_there = || file.as_ref().is_some_and(|file| file.exists());
+    let gives = is_there();
+    for damage in [None, Some(&b"nonsense"[..]), Some(&[])] {
+        if let (Some(file), Some(bytes)) = (&file, damage) {
+            std::fs::create_dir_all(&directory).expect("the folder should be made");
+            std::fs::write(file, bytes).expect("the file should be writable");
+        }
+        let gpu = open();
+        assert_eq!(gpu.keep_pipelines(&directory), file, "{damage:?}");
+        compute(&gpu);
+        gpu.save_pipelines();
+        let whole = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|file| file.len() > 100);
+        assert!(!gives || file.as_ref().is_some_and(whole), "{damage:?}");
+    }
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+#[test]
+fn memory_is_counted() {
+    alone_on_device(|gpu| {
+        gpu.wait().expect("nothing should go wrong");
+        let before = gpu.memory();
+        let buffer = gpu.create_buffer("x", 8 << 20).expect("the buffer should fit");
+        let with = gpu.memory();
+        if with.buffers > 0 {
+            assert!(with.buffers >= before.buffers + (8 << 20), "{before:?} {with:?}");
+            assert!(with.peak >= with.buffers && with.reserved >= with.buffers, "{with:?}");
+        }
+        drop(buffer);
+        gpu.wait().expect("nothing should go wrong");
+        let after = gpu.memory();
+        assert_eq!((after.buffers, after.peak), (before.buffers, with.peak));
     });
 }
 

@@ -1,7 +1,7 @@
 //! Rules that need no hardware: checks of buffers, ranges and commands against made-up limits.
 
 use kiln_gpu::{Buffer, BufferSlice, Command, DeviceKind, Dispatch, Gpu, GpuError, Limits};
-use kiln_kernels::{binary, fill, unary};
+use kiln_kernels::{binary, fill, matmul_vector_subgroup, unary};
 
 fn small() -> Gpu {
     let limits = Limits { max_binding: 4096, max_buffer: 16384, max_workgroups: 10, ..Limits::BASELINE };
@@ -247,4 +247,25 @@ fn a_recording_runs_more_than_once_and_in_batches() {
     gpu.wait().expect("it should end");
     let error = gpu.time(&recording).expect_err("noop devices have no clock");
     assert!(matches!(error, GpuError::Unsupported(_)), "{error}");
+}
+
+/// What a kernel needs beyond the baseline is asked for by name, not found out by the driver.
+#[test]
+fn a_kernel_across_subgroups_is_refused_where_there_are_none() {
+    let gpu = small();
+    let kernel = matmul_vector_subgroup::Variant::One.kernel();
+    let params = vec![0; kernel.params_size as usize];
+    let buffers: Vec<Buffer> = (0..5).map(|_| buffer(&gpu, "operand", 64)).collect();
+    let bindings: Vec<BufferSlice<'_>> = buffers.iter().map(|buffer| buffer.slice()).collect();
+    let dispatch = Dispatch {
+        label: "net",
+        kernel,
+        overrides: &[],
+        params: &params,
+        bindings: &bindings,
+        workgroups: [1; 3],
+    };
+    let error = gpu.record("net", &[Command::Dispatch(dispatch)]).expect_err("it should be refused");
+    let text = error.to_string();
+    assert!(text.contains("matmul_vector_subgroup/one needs operations across subgroups"), "{text}");
 }

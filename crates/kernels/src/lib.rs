@@ -107,11 +107,40 @@ pub enum Access {
 pub struct Needs {
     /// Arithmetic in 16-bit floats (`enable f16;`).
     pub f16: bool,
+    /// 64-bit integers (`u64`, `vec4<u64>`): found from the row's types, there is no directive.
+    pub int64: bool,
+    /// Operations within subgroups, of whatever size (`enable subgroups;`).
+    pub subgroups: bool,
 }
 
 /// The kernel of that shader and variant; none where there is no such row.
 pub fn find(name: &str, variant: &str) -> Option<&'static Kernel> {
     ALL.iter().copied().find(|kernel| kernel.name == name && kernel.variant == variant)
+}
+
+/// A number that differs wherever a kernel does (64-bit FNV-1a over all rows): what was measured with one catalogue says
+/// nothing about another.
+pub fn fingerprint() -> u64 {
+    let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
+    let mut add = |text: &str| {
+        for byte in text.bytes().chain([0xFF]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    };
+    let mut source = "";
+    for kernel in ALL {
+        add(kernel.name);
+        add(kernel.variant);
+        for (name, value) in kernel.constants {
+            add(&format!("{name}={value}"));
+        }
+        // Rows of one shader lie together and often share their source.
+        if !std::ptr::eq(source, kernel.source) {
+            source = kernel.source;
+            add(source);
+        }
+    }
+    hash
 }
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
@@ -151,6 +180,14 @@ mod tests {
                 "{kernel}: {}",
                 kernel.params_size
             );
+        }
+    }
+
+    #[test]
+    fn what_needs_64_bit_integers_has_a_row_that_does_not() {
+        for kernel in ALL.iter().filter(|kernel| kernel.needs.int64) {
+            let plain = ALL.iter().any(|other| other.name == kernel.name && !other.needs.int64);
+            assert!(plain, "{kernel} has no fallback");
         }
     }
 

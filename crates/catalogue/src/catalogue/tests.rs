@@ -109,7 +109,17 @@ fn enable_directives_go_first() {
     let dir = folder(&[("lib/grid.wgsl", GRID), ("probe.wgsl", &text)]);
     let catalogue = compile(dir.path()).expect("the shader should be sound");
     assert!(catalogue.shaders()[0].variants()[0].source().starts_with("enable f16;\n"));
-    assert!(catalogue.rust().contains("needs: Needs { f16: true }"));
+    assert!(catalogue.rust().contains("needs: Needs { f16: true, int64: false, subgroups: false }"));
+}
+
+#[test]
+fn a_row_of_64_bit_integers_says_so() {
+    let text = PROBE.replace("@compute", "alias Whole = u32;\n\n@compute");
+    let text = text.replace("= SCALE;", "= f32(Whole(index)) * SCALE;").replace("=2.0", "=2.0 Whole=u64");
+    let dir = folder(&[("lib/grid.wgsl", GRID), ("probe.wgsl", &text)]);
+    let catalogue = compile(dir.path()).unwrap_or_else(|error| panic!("the shader should be sound: {error}"));
+    let [one, two] = catalogue.shaders()[0].variants() else { panic!("expected two variants") };
+    assert_eq!((one.int64, two.int64), (false, true));
 }
 
 #[test]
