@@ -37,6 +37,27 @@ pub fn gpu() -> Option<&'static Gpu> {
     }
 }
 
+/// Whether workgroups of eight invocations are subgroups of this device, as kernels for lavapipe's vectors ask. Where they
+/// are not the test is reported as skipped, and returns.
+#[track_caller]
+pub fn shares_by_subgroup(gpu: &Gpu) -> bool {
+    let shares = gpu.profile().subgroups && gpu.profile().subgroup == (8, 8);
+    if !shares {
+        report::skip("needs subgroups of eight invocations");
+    }
+    shares
+}
+
+/// Whether kernels may use 64-bit integers. Where they may not, the test of such kernels is reported as skipped, and goes on
+/// without them.
+#[track_caller]
+pub fn has_int64(gpu: &Gpu) -> bool {
+    if !gpu.profile().int64 {
+        report::skip("needs 64-bit integers");
+    }
+    gpu.profile().int64
+}
+
 /// What `KILN_ADAPTER` asks for; `None` for no device at all.
 fn choice_of(text: &str) -> Option<AdapterChoice> {
     if text.trim().eq_ignore_ascii_case("none") {

@@ -70,6 +70,10 @@ mod unary_grad;
 mod unpack_half;
 mod upsample2d;
 mod upsample2d_grad;
+mod winograd;
+mod winograd_input;
+mod winograd_output;
+mod winograd_weight;
 
 pub use adaptive_pool2d::{adaptive_avg_pool2d, adaptive_max_pool2d, adaptive_max_pool2d_indices};
 pub use adaptive_pool2d_grad::{adaptive_avg_pool2d_grad, adaptive_max_pool2d_grad};
@@ -132,3 +136,7 @@ pub use unary_grad::unary_grad;
 pub use unpack_half::unpack_half;
 pub use upsample2d::{upsample_bilinear2d, upsample_nearest2d};
 pub use upsample2d_grad::{upsample_bilinear2d_grad, upsample_nearest2d_grad};
+pub use winograd::{Winograd, winograd_terms};
+pub use winograd_input::winograd_input;
+pub use winograd_output::winograd_output;
+pub use winograd_weight::winograd_weight;
