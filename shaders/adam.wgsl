@@ -9,11 +9,12 @@
 //! over 1 - beta1^step; correction, 1 / sqrt(1 - beta2^step); and decay, AdamW's learning rate times weight decay, else 0.
 //! guard[0] is the factor of a clipped gradient, and where it is 0 nothing changes. NUMBER is four neighbours where
 //! lengths allow; a dispatch makes those from `begin` to before `end`. One invocation makes STEPS numbers at a distance of
-//! THREADS.
+//! THREADS; software adapters take one, as in sgd_momentum.
 //!
 //! uses: grid
 //! variants:
 //!   quad     THREADS=64 STEPS=4 NUMBER=vec4<f32>
+//!   once     THREADS=64 STEPS=1 NUMBER=vec4<f32>
 //!   single   THREADS=64 STEPS=1 NUMBER=f32
 
 override THREADS: u32 = 64u;

@@ -5,7 +5,7 @@
 //! Attention over packed sequences: token t attends to the rows spans[t].x up to spans[t].y of k and v, so sequences of
 //! any length lie behind each other without padding; an empty span gives zeros. Rows are *_stride elements apart and
 //! head h starts at element h * HEAD_DIM of a row, so q, k and v may be slices of one tensor. HEAD_DIM = head_dim; the
-//! strides and the bindings' offsets are divisible by 4 elements. spans end within kv_tokens.
+//! strides and the bindings' offsets are divisible by 4 elements, those of k and v by 8. spans end within kv_tokens.
 //! Where BIAS is not 0, bias[h][clamp(j - t, -reach, reach) + reach] is added to a score; token 0 then stands at position
 //! first_token among the rows of k. Otherwise bias is bound but never read.
 //!
@@ -14,7 +14,8 @@
 //! all of them. It runs over the union of their spans and skips, query by query, what lies outside. A workgroup is
 //! THREADS invocations of ceil(tokens / QUERIES) * heads, heads fastest (NEAR_HEADS = 1, for software adapters) or
 //! tokens fastest, so that neighbours read the same rows. Workgroups: ceil(ceil(tokens / QUERIES) * heads / THREADS).
-//! On lavapipe cpu_h32 runs at 0.8 and cpu_h64 at 0.45 times the rate of matmul_register.
+//! On lavapipe cpu_h32 runs at 0.8 and cpu_h64 at 0.45 times the rate of matmul_register; the wide ones, by 64-bit integers,
+//! take 0.81 and 0.55 of their time.
 //! Legal: HEAD_DIM 16, 32, 64, 128; QUERIES 1, 2, 4, 8. The cpu variants need a lot of registers: not for GPUs.
 //!
 //! On lavapipe a load costs as much as some twenty multiplications of a whole vector, whatever its address, so the
@@ -24,15 +25,19 @@
 //! would stay in memory; loops over PARTS are unrolled. Neighbouring tokens see neighbouring biases: each step loads one,
 //! for the first token, and the others take over what the token before them had.
 //!
-//! uses: grid, numeric, token_spans
+//! uses: eight, grid, numeric, token_spans
 //! variants:
-//!   cpu_h16    HEAD_DIM=16 QUERIES=8 THREADS=8 NEAR_HEADS=1
-//!   cpu_h32    HEAD_DIM=32 QUERIES=8 THREADS=8 NEAR_HEADS=1
-//!   cpu_h64    HEAD_DIM=64 QUERIES=4 THREADS=8 NEAR_HEADS=1
-//!   cpu_h128   HEAD_DIM=128 QUERIES=2 THREADS=8 NEAR_HEADS=1
-//!   gpu_h16    HEAD_DIM=16 QUERIES=1 THREADS=64 NEAR_HEADS=0
-//!   gpu_h32    HEAD_DIM=32 QUERIES=1 THREADS=64 NEAR_HEADS=0
-//!   gpu_h64    HEAD_DIM=64 QUERIES=1 THREADS=64 NEAR_HEADS=0
+//!   cpu_h16        HEAD_DIM=16 QUERIES=8 THREADS=8 NEAR_HEADS=1 WORD=u32 BITS=32
+//!   cpu_h16_wide   HEAD_DIM=16 QUERIES=8 THREADS=8 NEAR_HEADS=1 WORD=u64 BITS=64
+//!   cpu_h32        HEAD_DIM=32 QUERIES=8 THREADS=8 NEAR_HEADS=1 WORD=u32 BITS=32
+//!   cpu_h32_wide   HEAD_DIM=32 QUERIES=8 THREADS=8 NEAR_HEADS=1 WORD=u64 BITS=64
+//!   cpu_h64        HEAD_DIM=64 QUERIES=4 THREADS=8 NEAR_HEADS=1 WORD=u32 BITS=32
+//!   cpu_h64_wide   HEAD_DIM=64 QUERIES=4 THREADS=8 NEAR_HEADS=1 WORD=u64 BITS=64
+//!   cpu_h128       HEAD_DIM=128 QUERIES=2 THREADS=8 NEAR_HEADS=1 WORD=u32 BITS=32
+//!   cpu_h128_wide  HEAD_DIM=128 QUERIES=2 THREADS=8 NEAR_HEADS=1 WORD=u64 BITS=64
+//!   gpu_h16        HEAD_DIM=16 QUERIES=1 THREADS=64 NEAR_HEADS=0 WORD=u32 BITS=32
+//!   gpu_h32        HEAD_DIM=32 QUERIES=1 THREADS=64 NEAR_HEADS=0 WORD=u32 BITS=32
+//!   gpu_h64        HEAD_DIM=64 QUERIES=1 THREADS=64 NEAR_HEADS=0 WORD=u32 BITS=32
 
 override THREADS: u32 = 8u;
 override BIAS: u32 = 0u;
@@ -40,7 +45,9 @@ const HEAD_DIM: u32 = 32u;
 const QUERIES: u32 = 8u;
 const NEAR_HEADS: u32 = 1u;
 const PARTS: u32 = HEAD_DIM / 16u;
+const BITS: u32 = 32u;
 const LOG2_E: f32 = 1.44269504088896341;
+alias WORD = u32;
 // One head of one row, sixteen elements a matrix.
 alias Row = array<mat4x4<f32>, PARTS>;
 
@@ -60,8 +67,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> k: array<vec4<WORD>>;
+@group(0) @binding(3) var<storage, read> v: array<vec4<WORD>>;
 @group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> output: array<vec4<f32>>;
@@ -205,15 +212,20 @@ fn main(
             far = vec4<f32>(near.w, far.xyz);
             near = vec4<f32>(bias_at(head, i32(j) - position), near.xyz);
         }
-        let k_at = (j * params.k_stride + head * HEAD_DIM) / 4u;
-        let v_at = (j * params.v_stride + head * HEAD_DIM) / 4u;
+        // In eights.
+        let k_at = (j * params.k_stride + head * HEAD_DIM) / 8u;
+        let v_at = (j * params.v_stride + head * HEAD_DIM) / 8u;
         var key: Row;
         var value: Row;
         for (var i = 0u; i < PARTS; i++) {
-            let kp = k_at + i * 4u;
-            let vp = v_at + i * 4u;
-            key[i] = mat4x4<f32>(k[kp], k[kp + 1u], k[kp + 2u], k[kp + 3u]);
-            value[i] = mat4x4<f32>(v[vp], v[vp + 1u], v[vp + 2u], v[vp + 3u]);
+            let kp = (k_at + i * 2u) * STEP;
+            let vp = (v_at + i * 2u) * STEP;
+            let key0 = eight(k[kp], k[kp + LAST]);
+            let key1 = eight(k[kp + STEP], k[kp + STEP + LAST]);
+            key[i] = mat4x4<f32>(key0[0], key0[1], key1[0], key1[1]);
+            let value0 = eight(v[vp], v[vp + LAST]);
+            let value1 = eight(v[vp + STEP], v[vp + STEP + LAST]);
+            value[i] = mat4x4<f32>(value0[0], value0[1], value1[0], value1[1]);
         }
         attend(&query0, j, key, value, near.x);
         if (QUERIES > 1u) {

@@ -10,22 +10,27 @@
 //! ceil(tokens / QUERIES) * heads. Legal: HEAD_DIM a multiple of 16; QUERIES 1 or 4, which is for tokens that see the same
 //! rows, such as the beams of a prompt.
 //!
-//! uses: grid, numeric, online_softmax, token_spans
+//! uses: eight, grid, numeric, online_softmax, token_spans
 //! variants:
-//!   cpu_h16_1    HEAD_DIM=16 QUERIES=1 THREADS=8
-//!   cpu_h32_1    HEAD_DIM=32 QUERIES=1 THREADS=8
-//!   cpu_h64_1    HEAD_DIM=64 QUERIES=1 THREADS=8
-//!   cpu_h64_4    HEAD_DIM=64 QUERIES=4 THREADS=8
-//!   cpu_h128_1   HEAD_DIM=128 QUERIES=1 THREADS=8
-//!   gpu_h16_1    HEAD_DIM=16 QUERIES=1 THREADS=64
-//!   gpu_h32_1    HEAD_DIM=32 QUERIES=1 THREADS=64
-//!   gpu_h64_1    HEAD_DIM=64 QUERIES=1 THREADS=64
-//!   gpu_h128_1   HEAD_DIM=128 QUERIES=1 THREADS=64
+//!   cpu_h16_1        HEAD_DIM=16 QUERIES=1 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h32_1        HEAD_DIM=32 QUERIES=1 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h64_1        HEAD_DIM=64 QUERIES=1 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h64_1_wide   HEAD_DIM=64 QUERIES=1 THREADS=8 WORD=u64 BITS=64
+//!   cpu_h64_4        HEAD_DIM=64 QUERIES=4 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h64_4_wide   HEAD_DIM=64 QUERIES=4 THREADS=8 WORD=u64 BITS=64
+//!   cpu_h128_1       HEAD_DIM=128 QUERIES=1 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h128_1_wide  HEAD_DIM=128 QUERIES=1 THREADS=8 WORD=u64 BITS=64
+//!   gpu_h16_1        HEAD_DIM=16 QUERIES=1 THREADS=64 WORD=u32 BITS=32
+//!   gpu_h32_1        HEAD_DIM=32 QUERIES=1 THREADS=64 WORD=u32 BITS=32
+//!   gpu_h64_1        HEAD_DIM=64 QUERIES=1 THREADS=64 WORD=u32 BITS=32
+//!   gpu_h128_1       HEAD_DIM=128 QUERIES=1 THREADS=64 WORD=u32 BITS=32
 
 const THREADS: u32 = 8u;
 const HEAD_DIM: u32 = 64u;
 const QUERIES: u32 = 1u;
+const BITS: u32 = 32u;
 const LOG2_E: f32 = 1.44269504088896341;
+alias WORD = u32;
 
 struct Params {
     tokens: u32,
@@ -41,8 +46,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> k: array<vec4<WORD>>;
+@group(0) @binding(3) var<storage, read> v: array<vec4<WORD>>;
 @group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
 
@@ -123,15 +128,20 @@ fn main(
     var mixture3 = nothing_mixed();
     let own = own_stretch(thread, span.x, span.y);
     for (var j = own.x; j < own.y; j++) {
-        let k_at = (j * params.k_stride + head * HEAD_DIM) / 4u;
-        let v_at = (j * params.v_stride + head * HEAD_DIM) / 4u;
+        // In eights.
+        let k_at = (j * params.k_stride + head * HEAD_DIM) / 8u;
+        let v_at = (j * params.v_stride + head * HEAD_DIM) / 8u;
         var key: Row;
         var value: Row;
         for (var i = 0u; i < PARTS; i++) {
-            let kp = k_at + i * 4u;
-            let vp = v_at + i * 4u;
-            key[i] = mat4x4<f32>(k[kp], k[kp + 1u], k[kp + 2u], k[kp + 3u]);
-            value[i] = mat4x4<f32>(v[vp], v[vp + 1u], v[vp + 2u], v[vp + 3u]);
+            let kp = (k_at + i * 2u) * STEP;
+            let vp = (v_at + i * 2u) * STEP;
+            let key0 = eight(k[kp], k[kp + LAST]);
+            let key1 = eight(k[kp + STEP], k[kp + STEP + LAST]);
+            key[i] = mat4x4<f32>(key0[0], key0[1], key1[0], key1[1]);
+            let value0 = eight(v[vp], v[vp + LAST]);
+            let value1 = eight(v[vp + STEP], v[vp + STEP + LAST]);
+            value[i] = mat4x4<f32>(value0[0], value0[1], value1[0], value1[1]);
         }
         if (sees(span0, j)) {
             attend(&mixture0, &query0, 0.0, &key, &value);

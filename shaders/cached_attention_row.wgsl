@@ -10,20 +10,24 @@
 //! A workgroup makes one head of one row: each of its THREADS invocations takes a stretch of the positions, and what they
 //! found is joined through workgroup memory. Workgroups: rows * heads. Legal: HEAD_DIM a multiple of 16.
 //!
-//! uses: grid, numeric, online_softmax
+//! uses: eight, grid, numeric, online_softmax
 //! variants:
-//!   cpu_h16    HEAD_DIM=16 THREADS=8
-//!   cpu_h32    HEAD_DIM=32 THREADS=8
-//!   cpu_h64    HEAD_DIM=64 THREADS=8
-//!   cpu_h128   HEAD_DIM=128 THREADS=8
-//!   gpu_h16    HEAD_DIM=16 THREADS=64
-//!   gpu_h32    HEAD_DIM=32 THREADS=64
-//!   gpu_h64    HEAD_DIM=64 THREADS=64
-//!   gpu_h128   HEAD_DIM=128 THREADS=64
+//!   cpu_h16          HEAD_DIM=16 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h32          HEAD_DIM=32 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h64          HEAD_DIM=64 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h64_wide     HEAD_DIM=64 THREADS=8 WORD=u64 BITS=64
+//!   cpu_h128         HEAD_DIM=128 THREADS=8 WORD=u32 BITS=32
+//!   cpu_h128_wide    HEAD_DIM=128 THREADS=8 WORD=u64 BITS=64
+//!   gpu_h16          HEAD_DIM=16 THREADS=64 WORD=u32 BITS=32
+//!   gpu_h32          HEAD_DIM=32 THREADS=64 WORD=u32 BITS=32
+//!   gpu_h64          HEAD_DIM=64 THREADS=64 WORD=u32 BITS=32
+//!   gpu_h128         HEAD_DIM=128 THREADS=64 WORD=u32 BITS=32
 
 const THREADS: u32 = 8u;
 const HEAD_DIM: u32 = 64u;
+const BITS: u32 = 32u;
 const LOG2_E: f32 = 1.44269504088896341;
+alias WORD = u32;
 
 struct Params {
     rows: u32,
@@ -37,7 +41,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> cache: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> cache: array<vec4<WORD>>;
 @group(0) @binding(3) var<storage, read> past: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
@@ -54,7 +58,7 @@ fn main(
     }
     let head = index % params.heads;
     let row = index / params.heads;
-    // In vectors of four, as all positions here.
+    // In vectors of four, as are the positions in qkv and output.
     let inner = params.heads * VECTORS;
     let query_at = row * 3u * inner + head * VECTORS;
     let past_at = row * (params.length + 1u);
@@ -73,13 +77,18 @@ fn main(
     let stretch = own_stretch(thread, 0u, n);
     for (var p = stretch.x; p < stretch.y; p++) {
         let slot = min(past[past_at + 1u + p], u32(i32(params.slots) - 1));
-        let at = slot * 2u * inner + head * VECTORS;
         let distance = min(u32(i32(n) - i32(p)), params.reach);
+        // In eights.
+        let first = (slot * 2u * params.heads + head) * (HEAD_DIM / 8u);
         for (var i = 0u; i < PARTS; i++) {
-            let kp = at + i * 4u;
-            let vp = kp + inner;
-            key[i] = mat4x4<f32>(cache[kp], cache[kp + 1u], cache[kp + 2u], cache[kp + 3u]);
-            value[i] = mat4x4<f32>(cache[vp], cache[vp + 1u], cache[vp + 2u], cache[vp + 3u]);
+            let kp = (first + i * 2u) * STEP;
+            let vp = kp + params.heads * (HEAD_DIM / 8u) * STEP;
+            let key0 = eight(cache[kp], cache[kp + LAST]);
+            let key1 = eight(cache[kp + STEP], cache[kp + STEP + LAST]);
+            key[i] = mat4x4<f32>(key0[0], key0[1], key1[0], key1[1]);
+            let value0 = eight(cache[vp], cache[vp + LAST]);
+            let value1 = eight(cache[vp + STEP], cache[vp + STEP + LAST]);
+            value[i] = mat4x4<f32>(value0[0], value0[1], value1[0], value1[1]);
         }
         attend(&mixture, &query, bias[bias_at + distance] * LOG2_E, &key, &value);
     }

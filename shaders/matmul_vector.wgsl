@@ -16,6 +16,8 @@
 //! strides and the offsets of both bindings divisible by 4 elements.
 //! The half variants read a right side of halves, two in a word along k, whose strides count halves: rhs_k_stride is 1, and
 //! depth is even, or divisible by 8 for the wide ones.
+//! The slim ones make four columns instead of sixteen, for matrices so small that a GPU would have workgroups for few of
+//! its compute units.
 //! Where rhs can be packed, a software adapter is better served by matmul_flat.
 //! Legal: SHARE divides THREADS; COLUMNS = TILE_COLS * SHARE / THREADS is 1 or 4; ROWS is 1 or 4.
 //!
@@ -33,6 +35,10 @@
 //!   gpu_half_4        ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=1 Left=f32 Right=u32
 //!   gpu_half_wide_1   ROWS=1 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=4 Left=vec4<f32> Right=vec4<u32>
 //!   gpu_half_wide_4   ROWS=4 TILE_COLS=16 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   slim_1            ROWS=1 TILE_COLS=4 SHARE=32 THREADS=128 NEAR_K=1 HALF=0 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   slim_4            ROWS=4 TILE_COLS=4 SHARE=32 THREADS=128 NEAR_K=1 HALF=0 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   slim_half_1       ROWS=1 TILE_COLS=4 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=4 Left=vec4<f32> Right=vec4<u32>
+//!   slim_half_4       ROWS=4 TILE_COLS=4 SHARE=32 THREADS=128 NEAR_K=1 HALF=1 WIDE=4 Left=vec4<f32> Right=vec4<u32>
 //!   gpu_cols_1        ROWS=1 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 HALF=0 WIDE=1 Left=f32 Right=u32
 //!   gpu_cols_4        ROWS=4 TILE_COLS=32 SHARE=4 THREADS=128 NEAR_K=0 HALF=0 WIDE=1 Left=f32 Right=u32
 

@@ -15,8 +15,9 @@ use std::fmt::Display;
 use crate::error::{EngineError, Mismatch, Result};
 use crate::graph::{Graph, Origin, Update, Value};
 use crate::ops::{
-    Attention, Binary, CachedAttention, Concat, Embedding, Expand, IndexAdd, IndexRows, IndexSelect, Matmul,
-    Op, PackHalf, Permute, Reduce, Reduction, Reshape, RhsLayout, SegmentMean, Slice, Unary, UnpackHalf,
+    Attention, Binary, CachedAttention, Concat, Embedding, Expand, IndexAdd, IndexRows, IndexSelect,
+    LhsLayout, Matmul, Op, PackHalf, Permute, Reduce, Reduction, Reshape, RhsLayout, SegmentMean, Slice,
+    Unary, UnpackHalf,
 };
 use crate::tensor::{DType, TensorDesc};
 use crate::updates::{Assign, Rule};
@@ -217,7 +218,7 @@ impl GraphBuilder {
 
     /// `a^T b` over the last two dimensions ([`Matmul`]).
     pub fn matmul_tn(&mut self, a: Value, b: Value) -> Result<Value> {
-        self.apply(Matmul { transpose_lhs: true, ..Matmul::new() }, &[a, b])
+        self.apply(Matmul { lhs: LhsLayout::Transposed, ..Matmul::new() }, &[a, b])
     }
 
     /// `x weight^T + bias` with a weight of `[out][in]`: `torch.nn.functional.linear`. The weight may also be one of

@@ -51,6 +51,11 @@ impl Epilogue {
         Ok(())
     }
 
+    /// How many operations it adds to an output of so many elements.
+    pub(crate) fn operations(&self, elements: u64) -> u64 {
+        elements.saturating_mul(self.inputs() as u64 + u64::from(self.activation.is_some()))
+    }
+
     /// The bits that tell a kernel which parts there are: 1 bias, 2 residual.
     pub(crate) fn flags(&self) -> u32 {
         u32::from(self.bias) + 2 * u32::from(self.residual)

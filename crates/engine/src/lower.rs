@@ -6,10 +6,12 @@ use bytemuck::Pod;
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::Kernel;
 
+use crate::choices::{Candidate, Operand, Question, Target};
 use crate::error::{EngineError, Mismatch, Result};
-use crate::ops::Epilogue;
+use crate::ops::{Epilogue, Op};
 use crate::select::SOFTWARE_ITERATIONS;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// A stretch of device memory that holds one piece of one value, before buffers are given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +37,8 @@ pub(crate) struct Piece {
 pub(crate) struct Placed<'a> {
     pub(crate) desc: &'a TensorDesc,
     pub(crate) pieces: &'a [Piece],
+    /// Whether it depends on weights alone.
+    pub(crate) constant: bool,
 }
 
 impl Placed<'_> {
@@ -68,11 +72,18 @@ pub(crate) struct Draft {
     pub(crate) params: Vec<u8>,
     pub(crate) bindings: Vec<Bound>,
     pub(crate) workgroups: [u32; 3],
+    /// Name of the op or rule.
+    pub(crate) op: &'static str,
+    /// Given by [`work`](crate::work), as the bytes are, once all dispatches of its op are there.
+    pub(crate) work: Work,
+    pub(crate) bytes: u64,
 }
 
 /// The context of [`Op::lower`](crate::Op) and [`Rule::lower`](crate::Rule).
 pub(crate) struct Lowering<'a> {
     pub(crate) profile: &'a DeviceProfile,
+    /// That device, with the choices made for it.
+    pub(crate) target: Target<'a>,
     pub(crate) op: &'static str,
     pub(crate) path: &'a str,
     pub(crate) inputs: Vec<Placed<'a>>,
@@ -84,6 +95,14 @@ pub(crate) struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
+    /// The kernel that shall compute `op`, of those that can: the one that was chosen for an op on such inputs, else the
+    /// first, which is the table's.
+    pub(crate) fn choose<C: Candidate>(&self, op: impl Into<Op>, candidates: &[C]) -> C {
+        let operand = |input: &Placed<'_>| Operand { desc: input.desc.clone(), constant: input.constant };
+        let question = || Question::new("kernel", &op.into(), self.inputs.iter().map(operand).collect());
+        self.target.choose(question, candidates)
+    }
+
     pub(crate) fn input(&self, index: usize) -> Placed<'a> {
         self.inputs[index]
     }
@@ -120,6 +139,12 @@ impl<'a> Lowering<'a> {
             (0..self.inputs.len()).try_for_each(|index| self.whole(index).map(drop))?;
         }
         self.blocks()
+    }
+
+    /// Whether the output lies where the first input does, so that there is nothing to compute.
+    pub(crate) fn is_view(&self) -> bool {
+        let storage = |placed: Placed<'_>| placed.pieces.first().map(|piece| piece.storage);
+        storage(self.input(0)) == storage(self.output)
     }
 
     /// Shape of one block of the output.
@@ -279,6 +304,9 @@ impl<'a> Lowering<'a> {
             params: bytemuck::bytes_of(params).to_vec(),
             bindings: bindings.into_iter().collect(),
             workgroups,
+            op: self.op,
+            work: Work::default(),
+            bytes: 0,
         });
         Ok(())
     }

@@ -31,12 +31,16 @@ mod guard;
 mod index_add;
 mod index_rows;
 mod index_select;
+mod join_parts;
 mod l2_normalize;
 mod layer_norm;
 mod local_response_norm;
 mod local_response_norm_grad;
 mod matmul;
 mod max_pool2d_grad;
+mod norm_cross_attention;
+mod norm_linear;
+mod norm_self_attention;
 mod one_hot;
 mod pack_half;
 mod pack_half_panels;
@@ -54,12 +58,16 @@ mod segment_mean;
 mod segment_mean_grad;
 mod slice;
 mod softmax;
+mod split_sum;
 mod sum_of_squares;
 mod unary;
 mod unary_grad;
 mod unpack_half;
 mod upsample2d;
 mod upsample2d_grad;
+mod winograd_input;
+mod winograd_output;
+mod winograd_weight;
 
 use std::fmt;
 
@@ -68,6 +76,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::{Value, check_desc};
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
+use crate::work::Work;
 
 pub use crate::epilogue::Epilogue;
 pub(crate) use adaptive_pool2d::longest_window;
@@ -101,13 +110,17 @@ pub use guard::Guard;
 pub use index_add::IndexAdd;
 pub use index_rows::IndexRows;
 pub use index_select::IndexSelect;
+pub use join_parts::JoinParts;
 pub use l2_normalize::L2Normalize;
 pub use layer_norm::LayerNorm;
 pub use local_response_norm::LocalResponseNorm;
 pub use local_response_norm_grad::LocalResponseNormGrad;
 pub(crate) use matmul::Geometry as MatmulGeometry;
-pub use matmul::{Matmul, RhsLayout};
+pub use matmul::{LhsLayout, Matmul, RhsLayout};
 pub use max_pool2d_grad::MaxPool2dGrad;
+pub use norm_cross_attention::NormCrossAttention;
+pub use norm_linear::NormLinear;
+pub use norm_self_attention::NormSelfAttention;
 pub use one_hot::OneHot;
 pub use pack_half::PackHalf;
 pub use pack_half_panels::PackHalfPanels;
@@ -125,12 +138,16 @@ pub use segment_mean::SegmentMean;
 pub use segment_mean_grad::SegmentMeanGrad;
 pub use slice::Slice;
 pub use softmax::Softmax;
+pub use split_sum::{SplitSum, Summed};
 pub use sum_of_squares::SumOfSquares;
 pub use unary::{Activation, Unary};
 pub use unary_grad::{GradientReads, UnaryGrad};
 pub use unpack_half::UnpackHalf;
 pub use upsample2d::{Upsample2d, Upsampling};
 pub use upsample2d_grad::Upsample2dGrad;
+pub use winograd_input::WinogradInput;
+pub use winograd_output::WinogradOutput;
+pub use winograd_weight::WinogradWeight;
 
 /// A number in an op's options, compared and hashed by its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,6 +181,10 @@ pub(crate) trait OpRules: fmt::Debug {
     }
     /// Description of the output. The inputs are of a legal rank and size, without an empty dimension.
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch>;
+    /// How much it computes: unless it says otherwise, an operation for each element of the largest tensor.
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        Work::by_element(inputs.iter().copied().chain([output]))
+    }
     /// Emits the dispatches that compute the output.
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()>;
     /// Adds nodes that compute the gradients of the inputs from that of the output, and gives them in the inputs' order;
@@ -204,6 +225,13 @@ macro_rules! ops {
                 Ok(output)
             }
 
+            /// How much it computes of inputs and an output of such shapes, as [`infer`](Self::infer) allows them.
+            pub fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+                match self {
+                    $(Op::$name(op) => op.work(inputs, output),)*
+                }
+            }
+
             pub(crate) fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
                 match self {
                     $(Op::$name(op) => op.lower(lowering),)*
@@ -235,9 +263,10 @@ macro_rules! ops {
 
 ops! {
     AdaptivePool2d AdaptivePool2dGrad Attention AttentionGrad AttentionGradSums AvgPool2dGrad BatchNorm BatchNormGrad Binary CachedAttention ChannelJoin ChannelSum Concat Conv2d
-    Conv2dWeightGrad ConvTranspose2d ConvWeightFlip CrossEntropy CrossEntropyGrad Dropout Embedding Expand Gated GroupNorm Guard IndexAdd IndexRows IndexSelect L2Normalize
-    LayerNorm LocalResponseNorm LocalResponseNormGrad Matmul MaxPool2dGrad OneHot PackHalf PackHalfPanels PackPanels Pad PadGrad Permute Pick Pool2d Prelu Reduce Reshape RmsNorm
-    SegmentMean SegmentMeanGrad Slice Softmax SumOfSquares Unary UnaryGrad UnpackHalf Upsample2d Upsample2dGrad
+    Conv2dWeightGrad ConvTranspose2d ConvWeightFlip CrossEntropy CrossEntropyGrad Dropout Embedding Expand Gated GroupNorm Guard IndexAdd IndexRows IndexSelect JoinParts L2Normalize
+    LayerNorm LocalResponseNorm LocalResponseNormGrad Matmul MaxPool2dGrad NormCrossAttention NormLinear NormSelfAttention OneHot PackHalf PackHalfPanels PackPanels Pad PadGrad Permute Pick Pool2d Prelu Reduce Reshape RmsNorm
+    SegmentMean SegmentMeanGrad Slice Softmax SplitSum SumOfSquares Unary UnaryGrad UnpackHalf Upsample2d Upsample2dGrad
+    WinogradInput WinogradOutput WinogradWeight
 }
 
 /// Checks shared by the ops' `infer`.

@@ -7,10 +7,14 @@ mod drop_dead;
 mod fold_batch_norm;
 mod fuse_epilogue;
 mod fuse_norm_relu;
+mod fuse_step;
 mod hoist_constants;
+mod independent;
 mod pack_weights;
 mod split_depth;
+mod split_sum;
 mod split_weight_grad;
+mod winograd;
 
 use crate::error::Result;
 use crate::graph::{Graph, Node, Origin, Update, Value};
@@ -22,10 +26,14 @@ pub use drop_dead::drop_dead;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_epilogue::fuse_epilogue;
 pub use fuse_norm_relu::fuse_norm_relu;
+pub use fuse_step::fuse_step;
 pub use hoist_constants::{Hoisted, hoist_constants};
+pub use independent::independent;
 pub use pack_weights::pack_weights;
 pub use split_depth::split_depth;
+pub use split_sum::split_sum;
 pub use split_weight_grad::split_weight_grad;
+pub use winograd::winograd;
 
 /// Copies a graph node by node; a pass decides for each what becomes of it.
 struct Rewriter<'a> {

@@ -3,6 +3,8 @@
 mod build;
 mod check;
 mod display;
+mod fit;
+mod memory;
 mod partition;
 mod slots;
 
@@ -12,8 +14,10 @@ use kiln_kernels::{Access, Kernel};
 
 use crate::graph::Value;
 use crate::tensor::TensorDesc;
+use crate::work::Work;
 
 pub use build::Constants;
+pub use memory::PlanMemory;
 
 /// Index of a slot in [`Plan::slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,8 +54,8 @@ pub enum SlotKind {
     Kept,
 }
 
-/// A device buffer to be: at run time each slot is one buffer, since one buffer cannot be bound for reading and for
-/// writing in the same dispatch.
+/// A device buffer to be. What a step writes has a slot that the step binds for nothing else, since one buffer cannot be
+/// bound for reading and for writing in the same dispatch; otherwise values may lie side by side in a pooled slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Size.
@@ -86,6 +90,8 @@ pub enum Step {
         value: Value,
         /// Where it goes.
         slot: SlotId,
+        /// First byte there.
+        offset: u64,
         /// Name of the tensor, or bits of a literal.
         source: LoadSource,
         /// Elements of the tensor, row-major.
@@ -124,6 +130,12 @@ pub struct Dispatch {
     pub bindings: Vec<Binding>,
     /// Folded workgroup counts.
     pub workgroups: [u32; 3],
+    /// Name of the op or rule that it belongs to.
+    pub op: &'static str,
+    /// What it computes.
+    pub work: Work,
+    /// Bytes that it reads and writes, each once however often a kernel loads it.
+    pub bytes: u64,
 }
 
 /// A named tensor at the edge of a plan, and the slots that hold its rows.
@@ -135,15 +147,31 @@ pub struct Port {
     pub desc: TensorDesc,
     /// The value that the slots hold.
     pub value: Value,
-    /// Slot and rows of each piece.
-    pub pieces: Vec<(SlotId, Range<usize>)>,
+    /// Where its rows lie, in order.
+    pub pieces: Vec<PortPiece>,
+}
+
+/// Rows of a tensor at the edge of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPiece {
+    /// The slot.
+    pub slot: SlotId,
+    /// First byte.
+    pub offset: u64,
+    /// Rows of the first dimension.
+    pub rows: Range<usize>,
 }
 
 impl Port {
-    /// Bytes of the rows of one piece.
+    /// Which bytes of the tensor the rows of one piece are.
     pub(crate) fn piece_bytes(&self, rows: &Range<usize>) -> Range<usize> {
         let row = self.desc.row_elements() * crate::DType::BYTES;
         rows.start * row..rows.end * row
+    }
+
+    /// The bytes of its slot that a piece takes.
+    fn bytes(&self, piece: &PortPiece) -> Range<u64> {
+        piece.offset..piece.offset + self.piece_bytes(&piece.rows).len() as u64
     }
 }
 
@@ -162,6 +190,8 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// Names and descriptions of the variables that it reads or replaces.
     pub variables: Vec<(String, TensorDesc)>,
+    /// The largest live set: bytes of all that pooled slots hold at one moment, at the worst one.
+    pub live: u64,
 }
 
 impl Plan {

@@ -1,21 +1,39 @@
 //! Which kernel runs: one readable table from device and shape to variant.
 
 mod conv2d;
+mod conv2d_lanes;
 mod conv2d_weight_grad;
 mod conv_transpose2d;
+mod matmul;
+mod tiles;
+mod winograd;
 
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::{
     attention_grad_packed, attention_grad_sums_packed, attention_packed, attention_row, cached_attention_row,
-    matmul_flat, matmul_register, matmul_shared, matmul_vector, pool2d_row,
+    pool2d_max_pairs, pool2d_row,
 };
 
-use crate::ops::{Matmul, MatmulGeometry, RhsLayout};
 use crate::window::Axis;
 
 pub(crate) use conv_transpose2d::{ConvTransposeKernel, conv_transpose2d, wants_conv_transpose_panels};
-pub(crate) use conv2d::{ConvKernel, Sharing, conv2d, wants_conv_panels};
+pub(crate) use conv2d::{
+    ConvKernel, Sharing, conv2d_candidates, conv2d_parts, conv2d_parts_candidates, wants_conv_panels,
+};
+pub(crate) use conv2d_lanes::{conv2d_by_taps, shares_by_subgroup};
 pub(crate) use conv2d_weight_grad::{Strips, WeightGradKernel, conv2d_weight_grad, weight_grad_parts};
+pub(crate) use matmul::{
+    Layout, MatmulKernel, matmul_candidates, matmul_layouts, matmul_parts, matmul_parts_candidates,
+    wants_lhs_panels,
+};
+pub(crate) use winograd::{WinogradInputKernel, convolutions, winograd_input};
+
+/// The table's choice, and after it what else there is.
+fn table_first<C: PartialEq>(table: C, all: impl IntoIterator<Item = C>) -> Vec<C> {
+    let mut candidates = vec![table];
+    candidates.extend(all.into_iter().filter(|other| *other != candidates[0]).collect::<Vec<_>>());
+    candidates
+}
 
 /// How many invocations share a row in the kernels over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,99 +76,18 @@ pub(crate) fn plane_form(profile: &DeviceProfile, inner: u32) -> PlaneForm {
     if profile.kind.is_software() || inner < 32 { PlaneForm::Narrow } else { PlaneForm::Wide }
 }
 
-/// A kernel of the matmul family in one of its variants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MatmulKernel {
-    Flat(matmul_flat::Variant),
-    Register(matmul_register::Variant),
-    Shared(matmul_shared::Variant),
-    Vector(matmul_vector::Variant),
-    Naive,
-}
-
-/// Products with at most this many rows are matrix-vector products: each weight is read once, whatever the tile.
-const FEW_ROWS: usize = 4;
-
-/// Whether the right side of a product should be packed in panels for the register kernel, which only software adapters
-/// run. Packing is a pass over the right side: at load for a `constant`, where it always pays, else in every run, where
-/// it pays from a handful of rows and columns on. Halves are always packed: the kernels that read them where they lie are
-/// made for GPUs.
-pub(crate) fn wants_panels(
-    profile: &DeviceProfile,
-    op: &Matmul,
-    geometry: &MatmulGeometry,
-    constant: bool,
-) -> bool {
-    let worthwhile = geometry.rows_per_rhs() > FEW_ROWS && geometry.cols >= 4;
-    profile.kind.is_software() && (constant || worthwhile || op.rhs.is_halves())
-}
-
-/// The kernel for a product whose right side lies as `op` says.
-pub(crate) fn matmul(profile: &DeviceProfile, op: &Matmul, geometry: &MatmulGeometry) -> MatmulKernel {
-    let rows = geometry.rows_per_rhs();
-    match (op.rhs, profile.kind.is_software()) {
-        (RhsLayout::Panels { .. } | RhsLayout::HalfPanels { .. }, _) => match flat(op, geometry) {
-            Some(variant) => MatmulKernel::Flat(variant),
-            None => MatmulKernel::Register(register(rows)),
-        },
-        (_, software) if rows <= FEW_ROWS => MatmulKernel::Vector(vector(software, op, geometry)),
-        (rhs, true) if !rhs.is_halves() => MatmulKernel::Naive,
-        _ if rows < 64 || geometry.cols < 64 => MatmulKernel::Shared(matmul_shared::Variant::T32),
-        _ => MatmulKernel::Shared(matmul_shared::Variant::T64),
-    }
-}
-
-/// The kernel for few rows against panels, where the left side can be read in vectors of four along k.
-fn flat(op: &Matmul, geometry: &MatmulGeometry) -> Option<matmul_flat::Variant> {
-    let in_fours = !op.transpose_lhs && geometry.depth.is_multiple_of(4);
-    match geometry.rows_per_rhs() {
-        1 if in_fours => Some(matmul_flat::Variant::One),
-        2..=FEW_ROWS if in_fours => Some(matmul_flat::Variant::Four),
-        _ => None,
-    }
-}
-
-/// The register variant that does least work on so many rows. A tile that reaches past the last row computes in vain;
-/// on the other hand an invocation of `own` rows loads one number for each of them and four vectors of the right side
-/// at every step, so the more rows it has, the fewer loads there are for each.
-fn register(rows: usize) -> matmul_register::Variant {
-    let cost = |variant: &matmul_register::Variant| {
-        let tile = variant.tile_rows() as usize;
-        let own = (variant.tile_rows() * variant.tile_panels() / 16) as usize;
-        rows.next_multiple_of(tile) * (own + 4) * 1000 / own
+/// The kernel for the maxima of windows of 2x2 that lie side by side and cover an input of whole vectors, on a software
+/// adapter: of the variants the wider, where rows are made of its groups.
+pub(crate) fn pool2d_pairs(profile: &DeviceProfile, axes: &[Axis; 2]) -> Option<pool2d_max_pairs::Variant> {
+    use pool2d_max_pairs::Variant;
+    let halves = |axis: &Axis| {
+        let window = (axis.kernel, axis.stride, axis.dilation) == (2, 2, 1);
+        window && axis.padded() == axis.input && axis.input.is_multiple_of(2)
     };
-    let best = matmul_register::Variant::ALL.iter().copied().min_by_key(cost);
-    best.expect("the catalogue should have a variant of each kernel")
-}
-
-fn vector(software: bool, op: &Matmul, geometry: &MatmulGeometry) -> matmul_vector::Variant {
-    use matmul_vector::Variant;
-    let one = geometry.rows_per_rhs() == 1;
-    if op.rhs.is_halves() {
-        // Vectors of eight halves.
-        return match (!op.transpose_lhs && geometry.depth.is_multiple_of(8), one) {
-            (true, true) => Variant::GpuHalfWide1,
-            (true, false) => Variant::GpuHalfWide4,
-            (false, true) => Variant::GpuHalf1,
-            (false, false) => Variant::GpuHalf4,
-        };
-    }
-    let along_k = op.rhs == RhsLayout::Transposed;
-    // Vectors of four along k, where both sides lie that way.
-    let wide = along_k && !op.transpose_lhs && geometry.depth.is_multiple_of(4);
-    match (along_k, wide, software, one) {
-        // A right side of [k][cols] is read best by neighbours on neighbouring columns, on any device.
-        (false, _, _, true) => Variant::GpuCols1,
-        (false, _, _, false) => Variant::GpuCols4,
-        (true, true, true, true) => Variant::CpuWide1,
-        (true, true, true, false) => Variant::CpuWide4,
-        (true, false, true, true) => Variant::Cpu1,
-        (true, false, true, false) => Variant::Cpu4,
-        (true, true, false, true) => Variant::GpuWide1,
-        (true, true, false, false) => Variant::GpuWide4,
-        (true, false, false, true) => Variant::Gpu1,
-        (true, false, false, false) => Variant::Gpu4,
-    }
+    let fits = profile.kind.is_software() && axes.iter().all(halves);
+    [Variant::Four, Variant::Two]
+        .into_iter()
+        .find(|variant| fits && axes[1].input.is_multiple_of(2 * variant.windows() as usize))
 }
 
 /// The kernel that pools several neighbours of a row from the same columns, where windows overlap or touch and their
@@ -195,14 +132,42 @@ macro_rules! by_head_dim {
 }
 
 by_head_dim! {
-    /// The result of an attention.
-    attention => attention_packed,
+    /// The result of an attention, by loads of four numbers.
+    attention_of_fours => attention_packed,
     /// Its gradients by q, k and v.
     attention_grad => attention_grad_packed,
     /// What those need of each row.
     attention_grad_sums => attention_grad_sums_packed,
-    /// The result of a step of decoding.
-    cached_attention => cached_attention_row and GpuH128 for (false, 128),
+    /// The result of a step of decoding, by loads of four numbers.
+    cached_attention_of_fours => cached_attention_row and GpuH128 for (false, 128),
+}
+
+/// The kernel of an attention over packed sequences, for widths that there are; where a software adapter has 64-bit
+/// integers, the one that loads eight numbers at once.
+pub(crate) fn attention(profile: &DeviceProfile, head_dim: u32) -> Option<attention_packed::Variant> {
+    use attention_packed::Variant;
+    let variant = attention_of_fours(profile, head_dim)?;
+    Some(match (profile.int64, variant) {
+        (true, Variant::CpuH16) => Variant::CpuH16Wide,
+        (true, Variant::CpuH32) => Variant::CpuH32Wide,
+        (true, Variant::CpuH64) => Variant::CpuH64Wide,
+        (true, Variant::CpuH128) => Variant::CpuH128Wide,
+        _ => variant,
+    })
+}
+
+/// The kernel of a step of decoding; likewise.
+pub(crate) fn cached_attention(
+    profile: &DeviceProfile,
+    head_dim: u32,
+) -> Option<cached_attention_row::Variant> {
+    use cached_attention_row::Variant;
+    let variant = cached_attention_of_fours(profile, head_dim)?;
+    Some(match (profile.int64, variant) {
+        (true, Variant::CpuH64) => Variant::CpuH64Wide,
+        (true, Variant::CpuH128) => Variant::CpuH128Wide,
+        _ => variant,
+    })
 }
 
 /// The kernel of an attention of few tokens, as in decoding: a workgroup of it shares the rows that a token sees.
@@ -229,6 +194,8 @@ pub(crate) fn attention_row(
     let variants: &[Variant] = match head_dim {
         16 => &[Variant::CpuH161],
         32 => &[Variant::CpuH321],
+        64 if profile.int64 => &[Variant::CpuH641Wide, Variant::CpuH644Wide],
+        128 if profile.int64 => &[Variant::CpuH1281Wide],
         64 => &[Variant::CpuH641, Variant::CpuH644],
         128 => &[Variant::CpuH1281],
         _ => return None,

@@ -1,24 +1,35 @@
 //! A session owns device memory and the plans that run on it.
 
+mod loaded;
+mod memory;
 mod pool;
 mod prepare;
+mod record;
 mod resident;
 
 use std::collections::HashMap;
 use std::ops::Index;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_gpu::{Buffer, Command, DeviceProfile, Gpu, Recording};
+use kiln_gpu::{Buffer, DeviceProfile, Gpu};
 
-use crate::compile::compile;
+use crate::choices::{Choices, Target};
+use crate::compile::{Planned, plan};
+use crate::device::{Device, Tuner};
 use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Origin};
 use crate::passes::drop_dead;
-use crate::plan::{Binding, Constants, Dispatch, Plan, Port, Slot, SlotKind, Step};
+use crate::plan::{Plan, SlotKind};
 use crate::tensor::Tensor;
 use crate::weights::WeightSource;
+use crate::work::Work;
+use loaded::{Bound, Loaded};
 use pool::Pool;
 use resident::{Resident, VariablePiece};
+
+pub use loaded::Pending;
+pub use memory::SessionMemory;
 
 /// Names a plan of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,12 +70,12 @@ pub struct StepTime {
     pub kernel: String,
     /// Duration by the device's clock.
     pub duration: Duration,
-}
-
-struct Loaded {
-    plan: Plan,
-    buffers: Vec<Buffer>,
-    recording: Recording,
+    /// Name of the op or rule that it belongs to.
+    pub op: &'static str,
+    /// What it computes.
+    pub work: Work,
+    /// Bytes that it reads and writes.
+    pub bytes: u64,
 }
 
 /// Runs graphs on one device.
@@ -94,27 +105,45 @@ struct Loaded {
 pub struct Session {
     gpu: Gpu,
     profile: DeviceProfile,
+    tuner: Option<Tuner>,
     pool: Pool,
     resident: Resident,
     plans: Vec<Loaded>,
+    /// The most bytes that there were at once.
+    peak: u64,
 }
 
 impl Session {
-    /// An empty session on a device.
-    pub fn new(gpu: &Gpu) -> Self {
-        Self::with_profile(gpu, gpu.profile().clone())
+    /// An empty session on a device: a `&Gpu`, or a [`Device`] that has choices besides.
+    pub fn new(device: impl Into<Device>) -> Self {
+        let device = device.into();
+        let profile = device.gpu().profile().clone();
+        Self::with_profile(device, profile)
     }
 
     /// An empty session that plans as if the device were another: of another kind, or with lower limits (higher ones
     /// fail when the plan is recorded). How a program for small devices, or kernels for GPUs, are tried anywhere.
-    pub fn with_profile(gpu: &Gpu, profile: DeviceProfile) -> Self {
+    pub fn with_profile(device: impl Into<Device>, profile: DeviceProfile) -> Self {
+        let (gpu, tuner) = device.into().into_parts();
         Self {
-            gpu: gpu.clone(),
+            gpu,
             profile,
+            tuner,
             pool: Pool::default(),
             resident: Resident::default(),
             plans: vec![],
+            peak: 0,
         }
+    }
+
+    /// The same session, whose plans have kernels by these choices where they say something, else by the table.
+    pub fn with_choices(self, choices: Choices) -> Self {
+        Self { tuner: Some(Tuner::fixed(choices)), ..self }
+    }
+
+    /// What the plans that are loaded from here on have kernels by, on trial.
+    pub(crate) fn choose(&mut self, choices: Choices) {
+        self.tuner = Some(Tuner::on_trial(choices));
     }
 
     /// The device.
@@ -131,16 +160,33 @@ impl Session {
         graph.check()?;
         let graph = drop_dead(graph)?;
         check_weights(&graph, weights)?;
-        let hoisted = compile(&graph, &self.profile)?;
-        let plan = Plan::build(&hoisted.main, &self.profile, Constants::Resident)?;
+        let Planned { prepare, main: plan } = match &self.tuner {
+            Some(tuner) => tuner.plan(&self.gpu, &self.profile, &graph)?,
+            None => plan(&graph, Target::from(&self.profile))?,
+        };
         self.resident.check_variables(&plan)?;
-        self.prepare(&hoisted.prepare, weights)?;
-        let (buffers, variables) = self.buffers(&plan, weights)?;
-        let recording = record(&self.gpu, &plan.name, plan.steps.iter(), &buffers)?;
+        let (fixed, variables) = self.compiling(&plan, |session| {
+            session.prepare(&prepare, weights)?;
+            session.fixed(&plan, weights)
+        })?;
         log::debug!("{}: {} steps, {} slots", plan.name, plan.steps.len(), plan.slots.len());
+        let before = self.pool.remember();
+        let sizes = plan.slots.iter().filter(|slot| slot.kind == SlotKind::Pooled).map(|slot| slot.bytes);
+        let reserved = self.pool.reserve(&sizes.collect::<Vec<_>>());
+        let mut loaded = Loaded::new(plan, fixed, reserved.places);
+        if !reserved.grown.is_empty() {
+            self.plans.iter_mut().for_each(|other| other.release(&reserved.grown));
+            // The buffers that they had are free once the device is done with them.
+            self.gpu.wait()?;
+        }
+        if let Err(error) = loaded.bind(&self.gpu, &mut self.pool) {
+            self.pool.restore(before);
+            return Err(error);
+        }
         // Nothing can fail any more: a refused plan leaves no variable behind.
-        self.resident.adopt(&plan, variables);
-        self.plans.push(Loaded { plan, buffers, recording });
+        self.resident.adopt(&loaded.plan, variables);
+        self.plans.push(loaded);
+        self.note_peak(0);
         Ok(PlanId(self.plans.len() - 1))
     }
 
@@ -160,10 +206,41 @@ impl Session {
     /// # Panics
     /// For an id of another session.
     pub fn run(&mut self, id: PlanId, inputs: &[(&str, &Tensor)]) -> Result<Outputs> {
-        let loaded = &self.plans[id.0];
-        loaded.write_inputs(&self.gpu, inputs)?;
-        self.gpu.submit(&loaded.recording)?;
-        loaded.read_outputs(&self.gpu)
+        let (gpu, plan, bound) = self.bound(id)?;
+        bound.write_inputs(gpu, &plan, inputs)?;
+        gpu.submit(&bound.recording)?;
+        bound.read_outputs(gpu, &plan)
+    }
+
+    /// Starts a run and returns at once; its outputs come from [`Pending::wait`]. So that the device is never idle, the
+    /// next run is submitted before the outputs of this one are waited for: inputs, which go the way of everything else,
+    /// don't arrive before the kernels that still read the former ones are done, and outputs are copied away before
+    /// anything overwrites them.
+    ///
+    /// ```no_run
+    /// # use kiln_engine::{EngineError, Outputs, PlanId, Session, Tensor};
+    /// # fn run(session: &mut Session, plan: PlanId, batches: &[Tensor]) -> Result<Vec<Outputs>, EngineError> {
+    /// let (mut results, mut under_way) = (vec![], None);
+    /// for batch in batches {
+    ///     let next = session.submit(plan, &[("x", batch)])?;
+    ///     results.extend(under_way.replace(next).map(|pending| pending.wait()).transpose()?);
+    /// }
+    /// results.extend(under_way.map(|pending| pending.wait()).transpose()?);
+    /// # Ok(results)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Session::run`].
+    ///
+    /// # Panics
+    /// For an id of another session.
+    pub fn submit(&mut self, id: PlanId, inputs: &[(&str, &Tensor)]) -> Result<Pending> {
+        let (gpu, plan, bound) = self.bound(id)?;
+        bound.write_inputs(gpu, &plan, inputs)?;
+        gpu.submit(&bound.recording)?;
+        let readback = bound.read_later(gpu, &plan)?;
+        Ok(Pending { plan, readback })
     }
 
     /// Runs the kernels of a plan and waits for the device, without writing inputs or reading outputs. They work on
@@ -175,8 +252,9 @@ impl Session {
     /// # Panics
     /// For an id of another session.
     pub fn rerun(&mut self, id: PlanId) -> Result<()> {
-        self.gpu.submit(&self.plans[id.0].recording)?;
-        Ok(self.gpu.wait()?)
+        let (gpu, _, bound) = self.bound(id)?;
+        gpu.submit(&bound.recording)?;
+        Ok(gpu.wait()?)
     }
 
     /// Runs a plan and measures each kernel by the device's own clock.
@@ -187,17 +265,19 @@ impl Session {
     /// # Panics
     /// For an id of another session.
     pub fn time(&mut self, id: PlanId, inputs: &[(&str, &Tensor)]) -> Result<Vec<StepTime>> {
-        let loaded = &self.plans[id.0];
-        loaded.write_inputs(&self.gpu, inputs)?;
-        let times = self.gpu.time(&loaded.recording)?;
-        Ok(loaded
-            .plan
+        let (gpu, plan, bound) = self.bound(id)?;
+        bound.write_inputs(gpu, &plan, inputs)?;
+        let times = gpu.time(&bound.recording)?;
+        Ok(plan
             .dispatches()
             .zip(times)
             .map(|(dispatch, duration)| StepTime {
                 path: dispatch.path.clone(),
                 kernel: dispatch.kernel.to_string(),
                 duration,
+                op: dispatch.op,
+                work: dispatch.work,
+                bytes: dispatch.bytes,
             })
             .collect())
     }
@@ -224,23 +304,49 @@ impl Session {
         Ok(Tensor::from_bytes(desc.clone(), &self.gpu.read(&parts)?.concat()))
     }
 
-    /// A buffer for each slot of a plan, and those among them that are new variables.
-    fn buffers(
+    /// Does something while the kernels of a plan are compiled.
+    fn compiling<R>(&mut self, plan: &Plan, something: impl FnOnce(&mut Self) -> R) -> R {
+        let gpu = self.gpu.clone();
+        std::thread::scope(|scope| {
+            // What fails here fails again in the recording, which tells of it.
+            let thread = std::thread::Builder::new().name("kiln kernels".into());
+            let compile = move || {
+                let kernels: Vec<_> =
+                    plan.dispatches().map(|step| (step.kernel, step.overrides.as_slice())).collect();
+                gpu.compile(&kernels).unwrap_or_else(|error| log::debug!("{}: {error}", plan.name));
+            };
+            if let Err(error) = thread.spawn_scoped(scope, compile) {
+                log::debug!("{}: {error}", plan.name);
+            }
+            something(self)
+        })
+    }
+
+    /// A plan, ready to run.
+    fn bound(&mut self, id: PlanId) -> Result<(&Gpu, Arc<Plan>, &Bound)> {
+        let loaded = &mut self.plans[id.0];
+        let plan = Arc::clone(&loaded.plan);
+        let bound = loaded.bind(&self.gpu, &mut self.pool)?;
+        Ok((&self.gpu, plan, bound))
+    }
+
+    /// A buffer for each slot of a plan that is not pooled, and those among them that are new variables.
+    fn fixed(
         &mut self,
         plan: &Plan,
         weights: &dyn WeightSource,
-    ) -> Result<(Vec<Buffer>, Vec<VariablePiece>)> {
-        let pooled = plan.slots.iter().filter(|slot| slot.kind == SlotKind::Pooled).map(|slot| slot.bytes);
-        let mut pooled = self.pool.take(&self.gpu, pooled.collect())?.into_iter();
-        let mut variables = vec![];
-        let mut buffers = vec![];
+    ) -> Result<(Vec<Option<Buffer>>, Vec<VariablePiece>)> {
+        let (mut fixed, mut variables) = (vec![], vec![]);
         for slot in &plan.slots {
-            let shared = match &slot.kind {
-                SlotKind::Pooled => pooled.next(),
+            if slot.kind == SlotKind::Pooled {
+                fixed.push(None);
+                continue;
+            }
+            let known = match &slot.kind {
                 SlotKind::Variable { name, rows } => self.resident.piece(name, rows),
                 _ => None,
             };
-            let buffer = match shared {
+            let buffer = match known {
                 Some(buffer) => buffer,
                 None => self.resident.buffer(&self.gpu, slot, weights)?,
             };
@@ -251,97 +357,10 @@ impl Session {
                     buffer: buffer.clone(),
                 });
             }
-            buffers.push(buffer);
+            fixed.push(Some(buffer));
         }
-        Ok((buffers, variables))
+        Ok((fixed, variables))
     }
-}
-
-impl Loaded {
-    fn write_inputs(&self, gpu: &Gpu, inputs: &[(&str, &Tensor)]) -> Result<()> {
-        let plan = &self.plan;
-        let fail = |name: &str, expected: String, got: String| {
-            Err(EngineError::Input { plan: plan.name.clone(), name: name.to_owned(), expected, got })
-        };
-        for (name, tensor) in inputs {
-            match plan.inputs.iter().find(|port| port.name == *name) {
-                Some(port) if port.desc == *tensor.desc() => {}
-                Some(port) => return fail(name, port.desc.to_string(), tensor.desc().to_string()),
-                None => {
-                    let known: Vec<&str> = plan.inputs.iter().map(|port| port.name.as_str()).collect();
-                    return fail(name, format!("one of {}", known.join(", ")), "an unknown name".to_owned());
-                }
-            }
-        }
-        for port in &plan.inputs {
-            let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == port.name) else {
-                return fail(&port.name, port.desc.to_string(), "nothing".to_owned());
-            };
-            for (slot, rows) in &port.pieces {
-                gpu.write(&self.buffers[slot.index()], 0, &tensor.bytes()[port.piece_bytes(rows)])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn read_outputs(&self, gpu: &Gpu) -> Result<Outputs> {
-        let piece_size = |port: &Port, rows| port.piece_bytes(rows).len() as u64;
-        let parts: Vec<_> = self
-            .plan
-            .outputs
-            .iter()
-            .flat_map(|port| port.pieces.iter().map(move |piece| (port, piece)))
-            .map(|(port, (slot, rows))| (&self.buffers[slot.index()], 0..piece_size(port, rows)))
-            .collect();
-        let mut bytes = gpu.read(&parts)?.into_iter();
-        let mut outputs = HashMap::new();
-        for port in &self.plan.outputs {
-            let data: Vec<u8> = bytes.by_ref().take(port.pieces.len()).flatten().collect();
-            outputs.insert(port.name.clone(), Tensor::from_bytes(port.desc.clone(), &data));
-        }
-        Ok(Outputs(outputs))
-    }
-}
-
-/// Turns steps into a recording over the buffers of their slots.
-fn record<'a>(
-    gpu: &Gpu,
-    label: &str,
-    steps: impl Iterator<Item = &'a Step>,
-    buffers: &'a [Buffer],
-) -> Result<Recording> {
-    let slice = |binding: &Binding| kiln_gpu::BufferSlice {
-        buffer: &buffers[binding.slot.index()],
-        offset: binding.offset,
-        bytes: binding.bytes,
-    };
-    let steps: Vec<&Step> = steps.collect();
-    let bindings: Vec<Vec<_>> = steps
-        .iter()
-        .map(|step| match step {
-            Step::Dispatch(dispatch) => dispatch.bindings.iter().map(slice).collect(),
-            _ => vec![],
-        })
-        .collect();
-    let commands: Vec<Command<'_>> = steps
-        .iter()
-        .zip(&bindings)
-        .filter_map(|(step, bindings)| match step {
-            Step::Dispatch(Dispatch { path, kernel, overrides, params, workgroups, .. }) => {
-                Some(Command::Dispatch(kiln_gpu::Dispatch {
-                    label: path,
-                    kernel,
-                    overrides,
-                    params,
-                    bindings,
-                    workgroups: *workgroups,
-                }))
-            }
-            Step::Copy { from, to } => Some(Command::Copy { from: slice(from), to: slice(to) }),
-            Step::Load { .. } => None,
-        })
-        .collect();
-    Ok(gpu.record(label, &commands)?)
 }
 
 /// Compares the constants that a graph declares with what the source holds, before anything is loaded.
@@ -356,17 +375,6 @@ fn check_weights(graph: &Graph, weights: &dyn WeightSource) -> Result<()> {
         return Err(EngineError::Weight { name: name.clone(), problem });
     }
     Ok(())
-}
-
-/// A new buffer for a slot.
-fn create(gpu: &Gpu, slot: &Slot) -> Result<Buffer> {
-    let label = match &slot.kind {
-        SlotKind::Constant { name, .. } | SlotKind::Variable { name, .. } => name.as_str(),
-        SlotKind::Literal(_) => "literal",
-        SlotKind::Kept => "prepared weight",
-        SlotKind::Pooled => "pool",
-    };
-    Ok(gpu.create_buffer(label, slot.bytes)?)
 }
 
 /// A session may move to another thread.

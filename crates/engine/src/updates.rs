@@ -18,6 +18,7 @@ use std::fmt;
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
+use crate::work::Work;
 
 pub use accumulate::Accumulate;
 pub use adam::Adam;
@@ -34,6 +35,10 @@ pub(crate) trait UpdateRules: fmt::Debug {
     const NAME: &'static str;
     /// Whether the rule can change such variables with such inputs.
     fn check(&self, variables: &[&TensorDesc], inputs: &[&TensorDesc]) -> Result<(), Mismatch>;
+    /// How much it computes: unless it says otherwise, an operation for each element of the largest tensor.
+    fn work(&self, variables: &[&TensorDesc], inputs: &[&TensorDesc]) -> Work {
+        Work::by_element(variables.iter().chain(inputs).copied())
+    }
     /// Emits the dispatches that change the variables. `lowering.output` is the first of them.
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()>;
 }
@@ -58,6 +63,12 @@ macro_rules! rules {
             pub(crate) fn check(&self, variables: &[&TensorDesc], inputs: &[&TensorDesc]) -> Result<(), Mismatch> {
                 match self {
                     $(Rule::$name(rule) => rule.check(variables, inputs),)*
+                }
+            }
+
+            pub(crate) fn work(&self, variables: &[&TensorDesc], inputs: &[&TensorDesc]) -> Work {
+                match self {
+                    $(Rule::$name(rule) => rule.work(variables, inputs),)*
                 }
             }
 

@@ -178,6 +178,11 @@ impl Axis {
         self.output() + usize::from(self.remainder() > 0 && next < self.before + self.input)
     }
 
+    /// Whether windows have so many neighbouring taps, no stride, and so much padding on either side.
+    pub(crate) fn is_plain(&self, taps: usize, padding: usize) -> bool {
+        (self.kernel, self.stride, self.dilation) == (taps, 1, 1) && [self.before, self.after] == [padding; 2]
+    }
+
     /// Elements at the end of the padded input that no window reaches.
     pub fn remainder(&self) -> usize {
         (self.padded() + self.stride - self.span()) % self.stride

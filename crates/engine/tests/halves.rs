@@ -37,10 +37,10 @@ fn each_device_reads_halves_by_its_own_kernel() -> Result<(), EngineError> {
     for (rows, depth, software, gpu) in [
         (1, 512, "matmul_flat/one", "matmul_vector/gpu_half_wide_1"),
         (4, 512, "matmul_flat/four", "matmul_vector/gpu_half_wide_4"),
-        (1, 516, "matmul_flat/one", "matmul_vector/gpu_half_1"),
+        (1, 516, "matmul_register/flat1", "matmul_vector/gpu_half_1"),
         (3, 510, "matmul_register/flat4", "matmul_vector/gpu_half_4"),
-        (8, 512, "matmul_register/flat", "matmul_shared/t32"),
-        (512, 512, "matmul_register/tall", "matmul_shared/t64"),
+        (8, 512, "matmul_register/flat", "matmul_shared/t16x64_half_wide"),
+        (512, 512, "matmul_register/tall", "matmul_shared/t64_half_wide"),
     ] {
         let graph = linear(rows, depth, 32_128, true)?;
         let bytes = 32_128 * depth as u64 * 2;

@@ -219,7 +219,7 @@ proptest! {
             match Plan::build(graph, &profile, constants) {
                 Ok(plan) => {
                     for port in plan.inputs.iter().chain(&plan.outputs) {
-                        let covered: usize = port.pieces.iter().map(|(_, rows)| rows.len()).sum();
+                        let covered: usize = port.pieces.iter().map(|piece| piece.rows.len()).sum();
                         prop_assert_eq!(covered, port.desc.rows());
                     }
                 }
@@ -267,7 +267,7 @@ fn check_catches_broken_plans() -> Result<(), EngineError> {
         }),
         ("bytes of a slot", |plan| {
             if let Some(Step::Dispatch(dispatch)) = plan.steps.last_mut() {
-                dispatch.bindings[0].bytes += 4096;
+                dispatch.bindings[0].bytes += 1 << 20;
             }
         }),
         ("params", |plan| {

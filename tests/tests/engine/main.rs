@@ -4,5 +4,6 @@ mod optimizers;
 mod passes;
 mod session;
 mod splits;
+mod tune;
 mod updates;
 mod weight_600mb;

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use kiln_engine::{
-    DType, EngineError, GraphBuilder, NoWeights, Session, Tensor, TensorDesc, WeightError, WeightSource,
+    DType, EngineError, Graph, GraphBuilder, NoWeights, Session, Tensor, TensorDesc, WeightError,
+    WeightSource,
 };
 use kiln_tests::{data, device};
 
@@ -294,5 +295,72 @@ fn an_output_may_be_an_input_a_constant_or_asked_for_twice() -> Result<(), Engin
         assert_eq!(outputs["again"], outputs["doubled"]);
         assert_eq!(outputs["flat"].as_f32()?, x.as_f32()?);
     }
+    Ok(())
+}
+
+/// `y = relu(x) * 2 + x`, and a chain behind it, on `rows` rows of 64.
+fn chain(rows: usize) -> Result<Graph, EngineError> {
+    let mut g = GraphBuilder::new("chain");
+    let x = g.input("x", &[rows, 64], DType::F32);
+    let mut y = x;
+    for _ in 0..3 {
+        let half = g.relu(y)?;
+        y = g.add(half, x)?;
+    }
+    g.output("y", y);
+    Ok(g.finish())
+}
+
+/// What [`chain`] makes of 1 and of -1.
+const UP: f32 = 4.0;
+const DOWN: f32 = -1.0;
+
+/// A plan that needs more room takes the place of those before it, which run as before.
+#[test]
+fn plans_share_one_pool_whatever_their_sizes() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut session = Session::new(gpu);
+    let check = |session: &mut Session, plan, rows: usize| -> Result<(), EngineError> {
+        let x: Vec<f32> = (0..rows * 64).map(|i| if i % 3 == 0 { 1.0 } else { -1.0 }).collect();
+        let y = session.run(plan, &[("x", &Tensor::f32([rows, 64], x)?)])?;
+        let expected: Vec<f32> = (0..rows * 64).map(|i| if i % 3 == 0 { UP } else { DOWN }).collect();
+        assert_eq!(y["y"].as_f32()?, expected);
+        Ok(())
+    };
+    let mut plans = vec![];
+    for rows in [10, 3, 500, 40, 2000] {
+        plans.push((session.load(&chain(rows)?, &NoWeights)?, rows));
+        for &(plan, rows) in &plans {
+            check(&mut session, plan, rows)?;
+        }
+        let memory = session.memory();
+        let most = plans.iter().map(|(plan, _)| session.plan(*plan).memory().pooled).max();
+        assert_eq!(Some(memory.pooled), most, "the largest plan's memory is enough for all");
+        assert!(memory.total() <= memory.peak && memory.live <= memory.pooled, "{memory:?}");
+    }
+    Ok(())
+}
+
+/// Runs that are under way at once give what they give one after the other, in whatever order they are waited for.
+#[test]
+fn runs_may_be_under_way_at_once() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let mut session = Session::new(gpu);
+    let (small, large) = (session.load(&chain(3)?, &NoWeights)?, session.load(&chain(700)?, &NoWeights)?);
+    let input = |rows: usize, value: f32| Tensor::f32([rows, 64], vec![value; rows * 64]);
+    let mut pending = vec![];
+    for step in 1..6 {
+        let value = step as f32;
+        pending.push((session.submit(large, &[("x", &input(700, value)?)])?, UP * value));
+        pending.push((session.submit(small, &[("x", &input(3, -value)?)])?, DOWN * value));
+    }
+    pending.rotate_left(3);
+    for (pending, expected) in pending {
+        let outputs = pending.wait()?;
+        assert!(outputs["y"].as_f32()?.iter().all(|value| *value == expected), "{expected}");
+    }
+    // An input that is refused leaves nothing under way.
+    let error = session.submit(small, &[("x", &input(4, 1.0)?)]).expect_err("the shape is wrong");
+    assert!(error.to_string().contains("expected f32[3, 64]"), "{error}");
     Ok(())
 }

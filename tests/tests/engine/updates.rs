@@ -140,6 +140,39 @@ fn rows_find_their_places() -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Two tables in one rule, whole and in pieces.
+#[test]
+fn rows_find_their_places_in_two_tables() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let own = gpu.profile();
+    let limits = Limits { max_binding: 16 << 10, max_buffer: 20 << 10, ..own.limits };
+    let small = DeviceProfile { limits, ..own.clone() };
+    for (profile, cols) in [(own, 36), (&small, 36), (&small, 35)] {
+        let mut g = GraphBuilder::new("caches");
+        let names = ["first", "second"];
+        let tables = names.map(|name| g.variable(name, &[500, cols], DType::F32));
+        let rows = names.map(|name| g.input(&format!("{name} rows"), &[3, 108], DType::F32));
+        let index = g.input("index", &[3], DType::U32);
+        g.update(PutRows { first_col: 36 }, &tables, &[rows[0], rows[1], index])?;
+        let mut session = Session::with_profile(gpu, profile.clone());
+        let plan = session.load(&g.finish(), &NoWeights)?;
+        let made = names.map(|name| seeded(&format!("{name} rows"), &[3, 108]));
+        for name in names {
+            session.write_variable(name, &seeded(name, &[500, cols]))?;
+        }
+        let places = u32_tensor(&[3], vec![499, 500, 17]);
+        session.run(plan, &[("first rows", &made[0]), ("second rows", &made[1]), ("index", &places)])?;
+        for (name, rows) in names.iter().zip(&made) {
+            let mut expected = seeded(name, &[500, cols]).into_f32()?;
+            for (row, place) in [(0, 499), (2, 17)] {
+                expected[place * cols..][..cols].copy_from_slice(&rows.as_f32()?[row * 108 + 36..][..cols]);
+            }
+            assert_eq!(session.read_variable(name)?.as_f32()?, expected, "{name}, {cols} columns");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     let mut g = GraphBuilder::new("net");
@@ -168,6 +201,10 @@ fn what_does_not_fit_is_named() {
         (
             g.update(PutRows { first_col: 0 }, &[table], &[rows, places]),
             "put_rows \"net\": index: expected [1], got u32[2]",
+        ),
+        (
+            g.update(PutRows { first_col: 0 }, &[table, flat], &[rows, rows, index]),
+            "put_rows \"net\": second table: expected f32[4, 3], as the first, got f32[3]",
         ),
         (
             g.update(PutRows { first_col: 0 }, &[table], &[row, index]),

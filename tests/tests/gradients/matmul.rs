@@ -1,6 +1,6 @@
 //! Products: every layout of both sides, batches on either.
 
-use kiln_engine::ops::{Matmul, RhsLayout};
+use kiln_engine::ops::{LhsLayout, Matmul, RhsLayout};
 use kiln_tests::graph::seeded;
 use kiln_tests::{device, gradient};
 
@@ -17,7 +17,8 @@ fn every_layout() {
                 let lhs_shape = [lhs_batch, &swap(rows, depth, transpose_lhs)].concat();
                 let rhs_shape = [rhs_batch, &swap(depth, cols, rhs == RhsLayout::Transposed)].concat();
                 let operands = [seeded("a", &lhs_shape), seeded("b", &rhs_shape)];
-                let op = Matmul { transpose_lhs, rhs, ..Matmul::new() };
+                let lhs = if transpose_lhs { LhsLayout::Transposed } else { LhsLayout::RowMajor };
+                let op = Matmul { lhs, rhs, ..Matmul::new() };
                 gradient::conforms(
                     gpu,
                     format!("{op:?} of {lhs_shape:?} and {rhs_shape:?}"),

@@ -5,6 +5,7 @@ mod cnn;
 mod filters;
 mod hed;
 mod layers;
+mod memory;
 mod minilm;
 mod retrieval;
 mod support;

@@ -9,14 +9,25 @@ use std::path::Path;
 const ORACLES: &[(&str, Option<&str>)] = &[
     // The second half of a channel sum.
     ("channel_join", Some("channel_sum")),
+    // Several ops in one, tested against the oracles of these.
+    ("norm_cross_attention", Some("attention")),
+    ("norm_linear", Some("rms_norm")),
+    ("norm_self_attention", Some("cached_attention")),
     // A layout of a matmul's right side: the product is what can be right or wrong.
     ("pack_panels", Some("matmul")),
     ("pack_half_panels", Some("matmul")),
+    // A product or convolution in two steps.
+    ("join_parts", None),
+    ("split_sum", None),
 ];
 
 /// Stems that are tested in the module of another op.
-const MODULES: &[(&str, &str)] =
-    &[("channel_join", "channel_sum"), ("pack_panels", "matmul"), ("pack_half_panels", "matmul")];
+const MODULES: &[(&str, &str)] = &[
+    ("channel_join", "channel_sum"),
+    ("join_parts", "split_sum"),
+    ("pack_panels", "matmul"),
+    ("pack_half_panels", "matmul"),
+];
 
 #[test]
 fn every_op_has_an_oracle_and_tests() {

@@ -89,6 +89,32 @@ fn sizes() {
     }
 }
 
+/// Maps of the widths that have kernels of their own on software adapters, and neighbours of those.
+#[test]
+fn small_maps() {
+    let Some(gpu) = device::gpu() else { return };
+    let padded = |by| ConvOptions { padding: Padding::all(by), ..PLAIN };
+    for (x, weight, options) in [
+        ([2, 1, 28, 28], [20, 1, 5, 5], PLAIN),
+        ([3, 20, 12, 12], [50, 20, 5, 5], PLAIN),
+        ([3, 3, 11, 12], [50, 3, 5, 5], PLAIN),
+        ([2, 50, 8, 8], [20, 50, 5, 5], padded(4)),
+        ([2, 1, 28, 28], [20, 1, 3, 3], PLAIN),
+        ([2, 20, 26, 26], [20, 20, 3, 3], PLAIN),
+        ([2, 20, 24, 24], [20, 20, 3, 3], padded(2)),
+        ([3, 20, 12, 12], [50, 20, 3, 3], PLAIN),
+        ([3, 50, 10, 10], [50, 50, 3, 3], PLAIN),
+        ([3, 50, 10, 10], [20, 50, 3, 3], padded(2)),
+        ([3, 50, 8, 8], [50, 50, 3, 3], padded(2)),
+        ([2, 16, 32, 32], [16, 16, 3, 3], PADDED),
+        ([2, 32, 16, 16], [32, 32, 3, 3], PADDED),
+        ([2, 64, 8, 8], [64, 64, 3, 3], PADDED),
+        ([2, 5, 9, 8], [8, 5, 3, 3], PADDED),
+    ] {
+        check(gpu, x, weight, true, options);
+    }
+}
+
 /// A product of matrices in another guise.
 #[test]
 fn one_by_one() {

@@ -1,14 +1,16 @@
 //! `torch.matmul` and `torch.nn.functional.linear`, whatever kernel the plan chooses.
 
-use kiln_engine::ops::{Matmul, RhsLayout};
+use kiln_engine::ops::{LhsLayout, Matmul, RhsLayout};
 use kiln_engine::{Activation, DType, GraphBuilder, Tensor};
+use kiln_gpu::DeviceProfile;
 use kiln_reference::{Array, Unary};
 use kiln_tests::graph::{Source, array, conforms, f32_tensor, run_op, seeded};
 use kiln_tests::tolerance::{self, LINEAR, MATMUL};
 use kiln_tests::{compare, data, device};
 
-/// Shapes of both sides: few rows, few columns, around the tiles of 8, 32 and 64, batches on both sides or on one.
-const SHAPES: [(&[usize], &[usize]); 17] = [
+/// Shapes of both sides: few rows, few columns, around the tiles of 8, 32 and 64, batches on both sides or on one; then
+/// depths in fours and columns in eights, which software adapters have kernels for.
+const SHAPES: [(&[usize], &[usize]); 23] = [
     (&[1, 1], &[1, 1]),
     (&[1, 67], &[67, 129]),
     (&[3, 64], &[64, 64]),
@@ -26,6 +28,12 @@ const SHAPES: [(&[usize], &[usize]); 17] = [
     (&[2, 3, 1, 5], &[2, 3, 5, 4]),
     (&[2, 2, 3, 11], &[11, 6]),
     (&[2, 1031], &[1031, 3]),
+    (&[8, 4], &[4, 8]),
+    (&[20, 12], &[12, 72]),
+    (&[68, 64], &[64, 136]),
+    (&[3, 8, 20], &[20, 64]),
+    (&[3, 40, 20], &[3, 20, 24]),
+    (&[2, 130, 16], &[2, 16, 8]),
 ];
 
 #[test]
@@ -38,6 +46,34 @@ fn plain() {
         let bounds = MATMUL.bounds(&kiln_reference::matmul(&x.abs(), &y.abs(), false, false));
         let what = format!("matmul of {a:?} and {b:?}");
         conforms(gpu, what, &operands, |g, v| g.matmul(v[0], v[1]), &expected, &bounds);
+    }
+}
+
+/// As devices plan it that have no 64-bit integers, or whose subgroups are none of eight: by kernels that ask for neither.
+#[test]
+fn on_devices_with_less() {
+    let Some(gpu) = device::gpu() else { return };
+    let own = gpu.profile();
+    for profile in [
+        DeviceProfile { int64: false, ..own.clone() },
+        DeviceProfile { subgroup: (4, 4), ..own.clone() },
+        DeviceProfile { subgroup: (4, 4), int64: false, ..own.clone() },
+    ] {
+        for (a, b) in SHAPES {
+            let operands = [seeded("a", a), seeded("b", b)];
+            let (x, y) = (array(&operands[0]), array(&operands[1]));
+            let expected = kiln_reference::matmul(&x, &y, false, false);
+            let bounds = MATMUL.bounds(&kiln_reference::matmul(&x.abs(), &y.abs(), false, false));
+            for source in Source::ALL {
+                let what = format!(
+                    "matmul of {a:?} and {b:?} {source}, int64 {}, subgroups of {:?}",
+                    profile.int64, profile.subgroup
+                );
+                let made = run_op(gpu, &profile, source, &operands, |g, v| g.matmul(v[0], v[1]));
+                let made = made.unwrap_or_else(|e| panic!("{what}: {e}"));
+                compare::assert_close(what, made.as_f32().expect("f32"), &expected, &bounds);
+            }
+        }
     }
 }
 
@@ -203,6 +239,8 @@ fn weights_of_halves() {
         (&[4, 1032], 33),
         (&[5, 36], 130),
         (&[9, 10], 17),
+        (&[20, 12], 24),
+        (&[40, 64], 72),
         (&[65, 72], 65),
         (&[130, 34], 70),
         (&[2, 3, 16], 40),
@@ -277,7 +315,8 @@ fn products_with_halves() {
             &[lain, weight],
             |g, v| {
                 let packed = g.pack_half(v[1])?;
-                g.apply(Matmul { transpose_lhs, ..op }, &[v[0], packed])
+                let lhs = if transpose_lhs { LhsLayout::Transposed } else { LhsLayout::RowMajor };
+                g.apply(Matmul { lhs, ..op }, &[v[0], packed])
             },
             &expected,
             &bounds,

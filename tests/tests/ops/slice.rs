@@ -1,5 +1,6 @@
 //! A range of a dimension.
 
+use kiln_engine::{GraphBuilder, Value};
 use kiln_tests::device;
 use kiln_tests::graph::{Source, array, conforms, run_op, seeded, u32_tensor};
 
@@ -19,6 +20,26 @@ fn ranges() {
         let bounds = vec![0.0; expected.data.len()];
         let what = format!("{start}..{end} of {dim} in {shape:?}");
         conforms(gpu, what, &operands, |g, v| g.slice(v[0], dim, start, end), &expected, &bounds);
+    }
+}
+
+/// Of what has been computed, the first rows are taken where they are, while others read the rest.
+#[test]
+fn of_what_is_computed() {
+    let Some(gpu) = device::gpu() else { return };
+    for (shape, end) in [(&[7, 3][..], 4), (&[3, 64], 1), (&[65], 65)] {
+        let operands = [seeded("x", shape)];
+        let squares = array(&operands[0]).map(|x| f64::from(x as f32 * x as f32));
+        let first = kiln_reference::slice(&squares, 0, 0, end);
+        let bounds = vec![0.0; first.data.len()];
+        let build = |g: &mut GraphBuilder, v: &[Value]| {
+            let squares = g.mul(v[0], v[0])?;
+            let first = g.slice(squares, 0, 0, end)?;
+            let rest = g.neg(squares)?;
+            g.output("rest", rest);
+            Ok(first)
+        };
+        conforms(gpu, format_args!("the first {end} of {shape:?}"), &operands, build, &first, &bounds);
     }
 }
 

@@ -195,8 +195,11 @@ fn packed_sequences() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in attention_packed::Variant::ALL {
         let head_dim = variant.head_dim() as usize;
-        // It reads rows four elements at a time.
-        let gaps = [4, 12, 8, 16];
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
+        // It reads rows four elements at a time, those of k and v eight.
+        let gaps = [4, 8, 24, 12];
         for case in cases(head_dim, gaps).into_iter().chain(biased_cases(head_dim, gaps)) {
             check(variant.kernel(), &case, |numbers, binds| {
                 let params = params!(attention_packed, numbers, first_token, reach);
@@ -231,8 +234,11 @@ fn heads_of_any_width() {
 fn few_tokens() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in attention_row::Variant::ALL {
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
         let head_dim = variant.head_dim() as usize;
-        let mut cases = cases(head_dim, [4, 12, 8, 16]);
+        let mut cases = cases(head_dim, [4, 8, 24, 12]);
         // More rows than a workgroup has invocations, and a tile whose tokens see different ones.
         let spans = vec![[0, 300], [0, 300], [150, 301], [299, 300], [301, 301], [3, 290]];
         cases.push(Case { spans, kv_tokens: 301, ..Case::new(2, head_dim, &[], 0) });

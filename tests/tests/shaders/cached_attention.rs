@@ -121,6 +121,9 @@ macro_rules! params {
 fn known_widths() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in cached_attention_row::Variant::ALL {
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
         for heads in [1, 3] {
             for case in cases(heads, variant.head_dim() as usize) {
                 check(variant.kernel(), &case, |numbers, binds| {

@@ -2,15 +2,15 @@
 
 use kiln_gpu::Gpu;
 use kiln_kernels::{
-    Kernel, conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_naive, conv2d_register,
-    conv2d_shared,
+    Kernel, conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_naive,
+    conv2d_register, conv2d_shared, conv2d_spread,
 };
 use kiln_reference::{Array, Conv, Unary};
 use kiln_tests::compare::assert_close;
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
 use kiln_tests::tolerance::{self, LINEAR, MATMUL};
-use kiln_tests::{data, device, sweep};
+use kiln_tests::{data, device, report, sweep};
 
 use crate::support::u;
 
@@ -241,12 +241,12 @@ fn pieces() -> Vec<Case> {
 
 /// The two kernels that read the weight where it lies take the same parameters.
 macro_rules! plain {
-    ($test:ident, $kernel:ident, $variants:expr, |$turn:ident, $variant:ident| $cases:expr, |$case:ident| $groups:expr) => {
+    ($test:ident, $kernel:ident { $($field:ident: $value:expr),* } { $($free:ident: $baked:expr)? }, $variants:expr, |$turn:ident, $variant:ident| $cases:expr, |$case:ident| $groups:expr) => {
         #[test]
         fn $test() {
             let Some(gpu) = device::gpu() else { return };
             for ($turn, &$variant) in $variants.iter().enumerate() {
-                for $case in $cases.into_iter().chain(windows([2, 3, 5])).chain(pieces()) {
+                for $case in $cases {
                     check(gpu, $variant.kernel(), &$case, |tensors| {
                         let (start, end) = $case.channels();
                         let [out_h, out_w] = $case.output();
@@ -270,10 +270,12 @@ macro_rules! plain {
                             oc_start: u(start),
                             piece_oc: u(end - start),
                             flags: $case.flags(),
+                            $($field: u($value),)*
                         };
                         let overrides = $kernel::Overrides {
                             activation: $case.activation,
                             residual: u32::from($case.residual),
+                            $($free: u($baked),)?
                         }
                         .pairs();
                         let binds = $case.binds(tensors, &tensors.weight);
@@ -286,8 +288,8 @@ macro_rules! plain {
 }
 
 plain! {
-    naive, conv2d_naive, conv2d_naive::Variant::ALL,
-    |turn, variant| sizes(8, 8, turn + 1),
+    naive, conv2d_naive { } { }, conv2d_naive::Variant::ALL,
+    |turn, variant| sizes(8, 8, turn + 1).into_iter().chain(windows([2, 3, 5])).chain(pieces()),
     |case| {
         let ((start, end), [out_h, out_w]) = (case.channels(), case.output());
         (case.batch * (end - start) * out_h * out_w).div_ceil(variant.threads() as usize)
@@ -295,14 +297,93 @@ plain! {
 }
 
 plain! {
-    shared, conv2d_shared, conv2d_shared::Variant::ALL,
-    |turn, variant| sizes(variant.tile_oc() as usize, variant.tile_pixels() as usize, turn + 2),
-    |case| {
-        let ((start, end), [out_h, out_w]) = (case.channels(), case.output());
-        let touched = (end - 1) / case.group_out - start / case.group_out + 1;
-        touched
-            * case.group_out.min(end - start).div_ceil(variant.tile_oc() as usize)
-            * (case.batch * out_h * out_w).div_ceil(variant.tile_pixels() as usize)
+    shared,
+    conv2d_shared { parts: 1, part_depth: case.depth() } { window: baked(&case) },
+    conv2d_shared::Variant::ALL,
+    |turn, variant| shared_cases(variant, turn),
+    |case| shared_groups(variant, &case)
+}
+
+/// In every other case the side of a square window, of the few that are baked.
+fn baked(case: &Case) -> usize {
+    let [height, width] = case.kernel;
+    let worth = height == width && [1, 3].contains(&height) && case.activation == 0 && !case.residual;
+    if worth && (case.groups + case.group_out) % 2 == 1 { height } else { 0 }
+}
+
+/// As many channels to sum over as make a depth of fours, where a variant reads four weights at once. All share an epilogue,
+/// of which a small one proves the slower activations: a large one takes seconds to compile with them.
+fn shared_cases(variant: conv2d_shared::Variant, turn: usize) -> Vec<Case> {
+    let mut cases = sizes(variant.tile_oc() as usize, variant.tile_pixels() as usize, turn + 2);
+    cases.extend(windows([2, 3, 5]).into_iter().chain(pieces()));
+    if variant != conv2d_shared::Variant::T32 {
+        cases.iter_mut().for_each(|case| case.activation = case.activation.min(1));
+    }
+    if variant.wide() > 1 {
+        cases.iter_mut().for_each(|case| case.group_in = case.group_in.next_multiple_of(4));
+    }
+    cases
+}
+
+fn shared_groups(variant: conv2d_shared::Variant, case: &Case) -> usize {
+    let ((start, end), [out_h, out_w]) = (case.channels(), case.output());
+    let touched = (end - 1) / case.group_out - start / case.group_out + 1;
+    touched
+        * case.group_out.min(end - start).div_ceil(variant.tile_oc() as usize)
+        * (case.batch * out_h * out_w).div_ceil(variant.tile_pixels() as usize)
+}
+
+/// Stretches of the depth, each with an output of its own: their sum is the convolution.
+#[test]
+fn shared_in_parts() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in conv2d_shared::Variant::ALL {
+        let (tile_oc, tile_pixels) = (variant.tile_oc() as usize, variant.tile_pixels() as usize);
+        let plain = Case {
+            padding: [[1, 0], [0, 1]],
+            ..Case::new(2, [2, 16, tile_oc + 3], [5, tile_pixels / 2 + 1])
+        };
+        for (case, parts) in [
+            (plain, 3),
+            (plain, 9),
+            (Case { kernel: [1, 1], ..plain }, 1),
+            (Case { group_in: 20, ..plain }, 4),
+        ] {
+            let [out_h, out_w] = case.output();
+            check(gpu, variant.kernel(), &case, |tensors| {
+                let params = conv2d_shared::Params {
+                    batch: u(case.batch),
+                    groups: u(case.groups),
+                    group_in: u(case.group_in),
+                    group_out: u(case.group_out),
+                    in_h: u(case.input[0]),
+                    in_w: u(case.input[1]),
+                    out_h: u(out_h),
+                    out_w: u(out_w),
+                    kernel_h: u(case.kernel[0]),
+                    kernel_w: u(case.kernel[1]),
+                    stride_h: 1,
+                    stride_w: 1,
+                    dilation_h: 1,
+                    dilation_w: 1,
+                    before_h: u(case.padding[0][0]),
+                    before_w: u(case.padding[1][0]),
+                    oc_start: 0,
+                    piece_oc: u(case.out_channels()),
+                    parts: u(parts),
+                    part_depth: u(case.depth().div_ceil(parts).next_multiple_of(4)),
+                    flags: 0,
+                };
+                let overrides =
+                    conv2d_shared::Overrides { window: u(baked(&case)), ..Default::default() }.pairs();
+                let count = tensors.expected.data.len();
+                let mut binds = case.binds(tensors, &tensors.weight);
+                binds[4] = Bind::output(parts * count);
+                let groups = parts * shared_groups(variant, &case);
+                let made = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu);
+                (0..count).map(|i| made.iter().skip(i).step_by(count).sum()).collect()
+            });
+        }
     }
 }
 
@@ -449,6 +530,128 @@ fn block() {
                 let binds = case.binds(tensors, &packed(&case, &tensors.weight));
                 let tiles = case.batch * row_tiles * col_tiles * channel_tiles;
                 let groups = tiles.div_ceil(variant.threads() as usize);
+                Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+            });
+        }
+    }
+}
+
+/// `[out][in][taps]`, zeros behind the taps up to a multiple of eight.
+fn by_taps(case: &Case, weight: &[f32]) -> Vec<f32> {
+    let taps = case.kernel[0] * case.kernel[1];
+    let padded = |taps: &[f32]| [taps, &vec![0.0; taps.len().next_multiple_of(8) - taps.len()]].concat();
+    weight.chunks(taps).flat_map(padded).collect()
+}
+
+/// Cases of channels of the input and the output and of a height, around `rows`, then the epilogue and NaN.
+fn by_lanes(case: impl Fn(usize, usize, usize) -> Case, rows: usize, turn: usize) -> Vec<Case> {
+    let odd = case(3, 13, 2 * rows + 1);
+    vec![
+        case(1, 8, rows),
+        case(2, 7, 1),
+        case(4, 17, 3 * rows),
+        odd,
+        Case { bias: true, nan: true, ..odd },
+        // A pipeline takes long to make: one more for all of the epilogue.
+        Case { bias: true, residual: true, activation: u(turn % 7), ..odd },
+    ]
+}
+
+/// The parameters of the kernels that go by planes of whole vectors.
+macro_rules! plane_params {
+    ($kernel:ident, $case:expr, $row_tiles:expr) => {{
+        let blocks = |extents: [usize; 2]| u(extents[0] * extents[1] / 4);
+        $kernel::Params {
+            batch: u($case.batch),
+            in_channels: u($case.group_in),
+            out_channels: u($case.group_out),
+            in_blocks: blocks($case.input),
+            out_blocks: blocks($case.output()),
+            row_tiles: u($row_tiles),
+            flags: $case.flags(),
+        }
+    }};
+}
+
+#[test]
+fn lanes() {
+    let Some(gpu) = device::gpu() else { return };
+    if !device::shares_by_subgroup(gpu) {
+        return;
+    }
+    for (turn, &variant) in conv2d_lanes::Variant::ALL.iter().enumerate() {
+        if variant.bits() == 64 && !gpu.profile().int64 {
+            report::skip("needs 64-bit integers");
+            continue;
+        }
+        let [rows, taps, width, pad, height] =
+            [variant.rows(), variant.taps(), variant.width(), variant.pad(), variant.height()]
+                .map(|count| count as usize);
+        let whole = |group_in, group_out, outputs| Case {
+            kernel: [taps; 2],
+            padding: [[pad; 2]; 2],
+            ..Case::new(2, [1, group_in, group_out], [outputs + taps - 1 - 2 * pad, width])
+        };
+        // A tile of the image, several, and parts of one; planes are whole vectors.
+        let case = |group_in, group_out, outputs: usize| {
+            let in_fours = |outputs: &usize| {
+                let case = whole(1, 1, *outputs);
+                let output = case.output();
+                [case.input, output].iter().all(|extents| (extents[0] * extents[1]).is_multiple_of(4))
+            };
+            let fits = |outputs: &usize| outputs + taps > 1 + 2 * pad && in_fours(outputs);
+            let outputs =
+                if height > 0 { rows } else { (outputs..).find(fits).expect("a height should fit") };
+            whole(group_in, group_out, outputs)
+        };
+        for case in by_lanes(case, rows, turn) {
+            check(gpu, variant.kernel(), &case, |tensors| {
+                let row_tiles = case.output()[0].div_ceil(rows);
+                let params = plane_params!(conv2d_lanes, case, row_tiles);
+                let overrides = conv2d_lanes::Overrides {
+                    activation: case.activation,
+                    residual: u32::from(case.residual),
+                }
+                .pairs();
+                let binds = case.binds(tensors, &by_taps(&case, &tensors.weight));
+                let groups = case.batch * row_tiles * case.group_out.div_ceil(8);
+                Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+            });
+        }
+    }
+}
+
+#[test]
+fn spread() {
+    let Some(gpu) = device::gpu() else { return };
+    if !device::shares_by_subgroup(gpu) {
+        return;
+    }
+    for (turn, &variant) in conv2d_spread::Variant::ALL.iter().enumerate() {
+        if variant.bits() == 64 && !gpu.profile().int64 {
+            report::skip("needs 64-bit integers");
+            continue;
+        }
+        let [rows, taps, width] =
+            [variant.rows(), variant.taps(), variant.width()].map(|count| count as usize);
+        let case = |group_in, group_out, height| Case {
+            kernel: [taps; 2],
+            padding: [[taps - 1; 2]; 2],
+            // Widths are whole vectors; the outputs are where the height is even.
+            ..Case::new(2, [1, group_in, group_out], [height, width])
+        };
+        let even = |group_in, group_out, height: usize| case(group_in, group_out, height.next_multiple_of(2));
+        for case in by_lanes(even, rows, turn) {
+            check(gpu, variant.kernel(), &case, |tensors| {
+                let row_tiles = case.input[0].div_ceil(rows);
+                let params = plane_params!(conv2d_spread, case, row_tiles);
+                let overrides = conv2d_spread::Overrides {
+                    activation: case.activation,
+                    residual: u32::from(case.residual),
+                }
+                .pairs();
+                let binds = case.binds(tensors, &by_taps(&case, &tensors.weight));
+                let groups = case.batch * case.group_out.div_ceil(8);
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
             });
         }

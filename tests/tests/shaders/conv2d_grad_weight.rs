@@ -3,15 +3,15 @@
 
 use kiln_gpu::Gpu;
 use kiln_kernels::{
-    Kernel, conv_weight_flip, conv2d_grad_weight_gather, conv2d_grad_weight_points, conv2d_grad_weight_rows,
-    conv2d_grad_weight_shared,
+    Kernel, conv_weight_flip, conv2d_grad_weight_gather, conv2d_grad_weight_lanes, conv2d_grad_weight_points,
+    conv2d_grad_weight_rows, conv2d_grad_weight_shared,
 };
 use kiln_reference::{Array, Conv};
 use kiln_tests::compare::assert_close;
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
 use kiln_tests::tolerance::MATMUL;
-use kiln_tests::{data, device, sweep};
+use kiln_tests::{data, device, report, sweep};
 
 use crate::support::u;
 
@@ -353,6 +353,75 @@ fn points() {
             let tiles =
                 case.group_out.div_ceil(channels) * case.group_in.div_ceil(8) * case.groups * case.parts;
             let groups = tiles.div_ceil(variant.threads() as usize);
+            case.check(gpu, variant.kernel(), own, |binds| {
+                Run::new(variant.kernel(), &params, binds, groups).output(gpu)
+            });
+        }
+    }
+}
+
+#[test]
+fn lanes() {
+    let Some(gpu) = device::gpu() else { return };
+    if !device::shares_by_subgroup(gpu) {
+        return;
+    }
+    for &variant in conv2d_grad_weight_lanes::Variant::ALL {
+        let [rows, taps, width, pad, ics] =
+            [variant.rows(), variant.taps(), variant.width(), variant.pad(), variant.ics()]
+                .map(|count| count as usize);
+        if variant.bits() == 64 && !gpu.profile().int64 {
+            report::skip("needs 64-bit integers");
+            continue;
+        }
+        // Planes of as many numbers as a load takes, of so many rows of outputs at least.
+        let case = |[batch, ic, oc]: [usize; 3], outputs: usize| {
+            let of = |outputs: usize| Case {
+                kernel: [taps; 2],
+                padding: [[pad; 2]; 2],
+                ..Case::new(batch, [1, ic, oc], [outputs + taps - 1 - 2 * pad, width])
+            };
+            let numbers = if variant.bits() == 64 { 8 } else { 4 };
+            let whole = |outputs: &usize| {
+                let case = of(*outputs);
+                let [[in_h, in_w], [out_h, out_w]] = [case.input, case.output()];
+                (in_h * in_w).is_multiple_of(4) && (out_h * out_w).is_multiple_of(numbers)
+            };
+            of((outputs.max(2 * pad)..).find(whole).expect("a height should fit"))
+        };
+        let odd = case([3, ics + 1, 13], rows + 1);
+        let end = 3 * odd.out_channels();
+        for case in [
+            case([1, 1, 8], rows),
+            case([2, ics, 1], 1),
+            case([2, 2 * ics, 16], 2 * rows),
+            case([1, 2 * ics + 1, 17], 3 * rows),
+            odd,
+            Case { parts: 3, ..odd },
+            Case { parts: 3, adds: true, ..odd },
+            Case { parts: 3, piece: Some((2, end - 1)), ..odd },
+            Case { parts: 40, ..odd },
+            Case { nan: true, ..case([2, 2, 9], 2 * rows) },
+        ] {
+            let [out_h, out_w] = case.output();
+            let row_tiles = out_h.div_ceil(rows);
+            let part_units = (case.batch * row_tiles).div_ceil(case.parts);
+            let (start, end) = case.rows();
+            let params = conv2d_grad_weight_lanes::Params {
+                batch: u(case.batch),
+                in_channels: u(case.group_in),
+                out_channels: u(case.group_out),
+                in_blocks: u(case.input[0] * case.input[1] / 4),
+                out_blocks: u(out_h * out_w / 4),
+                row_tiles: u(row_tiles),
+                parts: u(case.parts),
+                part_units: u(part_units),
+                row_start: u(start),
+                rows: u(end - start),
+                flags: u32::from(case.adds),
+            };
+            let own = |part: usize, [n, oh, _]: [usize; 3]| (n * row_tiles + oh / rows) / part_units == part;
+            let groups = case.group_out.div_ceil(8) * case.group_in.div_ceil(ics) * case.parts;
             case.check(gpu, variant.kernel(), own, |binds| {
                 Run::new(variant.kernel(), &params, binds, groups).output(gpu)
             });

@@ -2,15 +2,15 @@
 
 use kiln_gpu::Gpu;
 use kiln_kernels::{
-    Kernel, matmul_flat, matmul_naive, matmul_pack, matmul_pack_half, matmul_register, matmul_shared,
-    matmul_vector,
+    Kernel, matmul_flat, matmul_lanes, matmul_lanes_rows, matmul_naive, matmul_pack, matmul_pack_half,
+    matmul_register, matmul_shared, matmul_vector, matmul_vector_subgroup,
 };
 use kiln_reference::{Array, Unary};
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
 use kiln_tests::tolerance::{self, EXACT, LINEAR, MATMUL};
-use kiln_tests::{data, device, sweep};
+use kiln_tests::{data, device, report, sweep};
 
 use crate::support::u;
 
@@ -227,13 +227,6 @@ fn cases(tile_rows: usize, tile_cols: usize, tile_depth: usize) -> Vec<Case> {
     cases
 }
 
-/// The cases once more with a right side of halves, which lies by columns and holds two along the depth in a word.
-fn with_halves(cases: Vec<Case>) -> Vec<Case> {
-    let halves: Vec<Case> =
-        cases.iter().map(|case| Case { transpose_rhs: true, ..case.in_halves() }).collect();
-    [cases, halves].concat()
-}
-
 fn check(gpu: &Gpu, kernel: &'static Kernel, case: &Case, run: impl Fn(&Case, &Product) -> Vec<f32>) {
     let product = case.product();
     let what = format!("{kernel} on {}, {case:?}", gpu.profile().name);
@@ -242,7 +235,7 @@ fn check(gpu: &Gpu, kernel: &'static Kernel, case: &Case, run: impl Fn(&Case, &P
 
 /// The three kernels that read the right side where it lies take the same parameters.
 macro_rules! strided {
-    ($test:ident, $kernel:ident { $($free:ident),* }, $variants:expr, |$variant:ident| $cases:expr, |$case:ident| $groups:expr) => {
+    ($test:ident, $kernel:ident { $($free:ident: $value:expr),* }, $variants:expr, |$variant:ident| $cases:expr, |$case:ident| $groups:expr) => {
         #[test]
         fn $test() {
             let Some(gpu) = device::gpu() else { return };
@@ -269,7 +262,7 @@ macro_rules! strided {
                             flags: $case.flags(),
                         };
                         let overrides =
-                            $kernel::Overrides { activation: $case.activation, $($free: u32::from($case.half))* }.pairs();
+                            $kernel::Overrides { activation: $case.activation, $($free: u32::from($value)),* }.pairs();
                         let binds = $case.binds(product, product.rhs.clone());
                         Run::new($variant.kernel(), &params, binds, $groups).with(&overrides).output(gpu)
                     });
@@ -291,18 +284,68 @@ strided! {
 }
 
 strided! {
-    shared, matmul_shared { half }, matmul_shared::Variant::ALL,
-    |variant| with_halves(cases(variant.tile() as usize, variant.tile() as usize, variant.depth() as usize)),
+    shared, matmul_shared { lhs_along_k: case.lhs_strides()[2] == 1, rhs_along_k: case.rhs_strides()[1] == 1 },
+    matmul_shared::Variant::ALL,
+    |variant| shared_cases(variant),
     |case| {
-        let tile = variant.tile() as usize;
-        case.batch * case.rows.div_ceil(tile) * piece_cols(case).div_ceil(tile)
+        let (tile_rows, tile_cols) = (variant.tile_rows() as usize, variant.tile_cols() as usize);
+        case.batch * case.rows.div_ceil(tile_rows) * piece_cols(case).div_ceil(tile_cols)
     }
+}
+
+/// Sides that lie along k, in fours of it, where a variant reads four at once; and a right side of halves, if it is made for
+/// them. All share an epilogue, of which a small one proves every activation: each is a pipeline more.
+fn shared_cases(variant: matmul_shared::Variant) -> Vec<Case> {
+    let (tile_rows, tile_cols) = (variant.tile_rows() as usize, variant.tile_cols() as usize);
+    let (wide_left, wide_right, half) = (variant.wide_lhs() > 1, variant.wide_rhs() > 1, variant.half() == 1);
+    let mut cases = cases(tile_rows, tile_cols, 16);
+    let all = variant == matmul_shared::Variant::T32;
+    cases.retain(|case| case.activation <= 1 || all);
+    for case in &mut cases {
+        case.half = half;
+        case.transpose_lhs &= !wide_left;
+        case.transpose_rhs |= wide_right || half;
+        case.depth =
+            case.depth.next_multiple_of(if wide_left || wide_right { 4 } else { 1 + usize::from(half) });
+    }
+    cases
 }
 
 strided! {
     vector, matmul_vector {}, matmul_vector::Variant::ALL,
     |variant| vector_cases(variant),
     |case| case.batch * piece_cols(case).div_ceil(variant.tile_cols() as usize)
+}
+
+strided! {
+    vector_subgroup, matmul_vector_subgroup {}, subgroup_variants(),
+    |variant| subgroup_cases(variant),
+    |case| case.batch * piece_cols(case).div_ceil(4)
+}
+
+/// All variants, where the device has operations across subgroups.
+fn subgroup_variants() -> &'static [matmul_vector_subgroup::Variant] {
+    let missing = device::gpu().is_some_and(|gpu| !gpu.profile().subgroups);
+    if missing {
+        report::skip("the adapter has no operations across subgroups");
+        return &[];
+    }
+    matmul_vector_subgroup::Variant::ALL
+}
+
+/// Sides that lie along k in fours, or eights.
+fn subgroup_cases(variant: matmul_vector_subgroup::Variant) -> Vec<Case> {
+    let (rows, half) = (variant.rows() as usize, variant.half() == 1);
+    let step = if half { 8 } else { 4 };
+    let mut cases = cases(rows, 4, 64 * step);
+    for case in &mut cases {
+        case.rows = case.rows.min(rows);
+        case.depth = case.depth.next_multiple_of(step);
+        case.half = half;
+        case.transpose_lhs = false;
+        case.transpose_rhs = true;
+    }
+    cases
 }
 
 /// No more rows than a variant makes; along k in fours, with both sides contiguous there, where it reads four at once; and
@@ -356,10 +399,13 @@ fn panel_cases(cases: Vec<Case>) -> Vec<Case> {
 fn flat() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in matmul_flat::Variant::ALL {
-        let (rows, tile) = (variant.rows() as usize, (variant.threads() * variant.panels()) as usize);
-        let mut cases = panel_cases(cases(rows, 8 * tile, 8));
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
+        let rows = variant.rows() as usize;
+        let mut cases = panel_cases(cases(rows, 64, 8));
         for case in &mut cases {
-            case.depth = case.depth.next_multiple_of(4);
+            case.depth = case.depth.next_multiple_of(8);
             case.transpose_lhs = false;
         }
         for case in cases {
@@ -375,7 +421,7 @@ fn flat() {
                     batch: u(case.batch),
                     lhs_batch_stride,
                     lhs_row_stride,
-                    rhs_batch_stride: case.panel_stride(count),
+                    rhs_batch_stride: if case.share_rhs { 0 } else { u(count * case.depth) },
                     col_start: u(start),
                     panels: u(count),
                     output_cols: u(case.cols),
@@ -385,7 +431,7 @@ fn flat() {
                 let half = u32::from(case.half);
                 let overrides = matmul_flat::Overrides { activation: case.activation, half }.pairs();
                 let binds = case.binds(product, panels(case, product));
-                let groups = case.batch * row_tiles * count.div_ceil(tile);
+                let groups = case.batch * row_tiles * count.div_ceil(8);
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
             });
         }
@@ -423,6 +469,116 @@ fn register() {
                 let binds = case.binds(product, panels(case, product));
                 let groups = case.batch * row_tiles * (end - start).div_ceil(tile_cols);
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+            });
+        }
+    }
+}
+
+/// Depth and columns in fours; the left side either way, and then in fours of rows.
+fn lanes_cases(variant: matmul_lanes::Variant) -> Vec<Case> {
+    let own = variant == matmul_lanes::Variant::Wide32;
+    let mut cases = panel_cases(cases(variant.rows() as usize, 64, 8));
+    let transposed: Vec<Case> =
+        cases.iter().map(|case| Case { transpose_lhs: !case.transpose_lhs, ..*case }).collect();
+    cases.extend(transposed);
+    // All share an epilogue, of which one proves every activation: each is a pipeline more.
+    cases.retain(|case| case.activation <= 1 || own && !case.transpose_lhs);
+    for case in &mut cases {
+        case.depth = case.depth.next_multiple_of(4);
+        case.cols = case.cols.next_multiple_of(4);
+        case.piece = case.piece.map(|(start, end)| (start, end.next_multiple_of(4)));
+        case.rows = if case.transpose_lhs { case.rows.next_multiple_of(4) } else { case.rows };
+    }
+    cases
+}
+
+#[test]
+fn lanes() {
+    let Some(gpu) = device::gpu() else { return };
+    if !device::shares_by_subgroup(gpu) {
+        return;
+    }
+    for &variant in matmul_lanes::Variant::ALL {
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
+        for case in lanes_cases(variant) {
+            check(gpu, variant.kernel(), &case, |case, product| {
+                let (start, end) = case.columns();
+                let count = (end - start).div_ceil(8);
+                let [lhs_batch_stride, lhs_row_stride, lhs_k_stride] = case.lhs_strides();
+                let row_tiles = case.rows.div_ceil(variant.rows() as usize);
+                let params = matmul_lanes::Params {
+                    rows: u(case.rows),
+                    depth: u(case.depth),
+                    batch: u(case.batch),
+                    lhs_batch_stride,
+                    lhs_row_stride,
+                    lhs_k_stride,
+                    rhs_batch_stride: if case.share_rhs { 0 } else { u(count * case.depth) },
+                    panel_start: u(start / 8),
+                    panels: u(count),
+                    output_cols: u(case.cols),
+                    row_tiles: u(row_tiles),
+                    flags: case.flags(),
+                };
+                let (by_rows, half) = (u32::from(case.transpose_lhs), u32::from(case.half));
+                let overrides = matmul_lanes::Overrides { activation: case.activation, by_rows, half };
+                let groups = case.batch * row_tiles * count.div_ceil(8);
+                let binds = case.binds(product, panels(case, product));
+                Run::new(variant.kernel(), &params, binds, groups).with(&overrides.pairs()).output(gpu)
+            });
+        }
+    }
+}
+
+/// As [`lanes_cases`] with the tile's extents exchanged, of a left side in panels; none of halves.
+fn lanes_rows_cases(variant: matmul_lanes_rows::Variant) -> Vec<Case> {
+    let own = variant == matmul_lanes_rows::Variant::Wide32;
+    let mut cases = cases(64, variant.cols() as usize, 8);
+    cases.retain(|case| !case.transpose_rhs && !case.transpose_lhs && (case.activation <= 1 || own));
+    for case in &mut cases {
+        case.depth = case.depth.next_multiple_of(4);
+        case.cols = case.cols.next_multiple_of(8);
+        case.piece = case.piece.map(|(start, end)| (start, end.next_multiple_of(8)));
+    }
+    cases
+}
+
+#[test]
+fn lanes_rows() {
+    let Some(gpu) = device::gpu() else { return };
+    if !device::shares_by_subgroup(gpu) {
+        return;
+    }
+    for &variant in matmul_lanes_rows::Variant::ALL {
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
+        for case in lanes_rows_cases(variant) {
+            check(gpu, variant.kernel(), &case, |case, product| {
+                let (start, end) = case.columns();
+                let (count, lhs_panels) = ((end - start) / 8, case.rows.div_ceil(8));
+                let shape = [if case.share_lhs { 1 } else { case.batch }, case.rows, case.depth];
+                let lhs = kiln_reference::permute(&Array::from_f32(&shape, &product.lhs), &[0, 2, 1]);
+                let params = matmul_lanes_rows::Params {
+                    rows: u(case.rows),
+                    depth: u(case.depth),
+                    batch: u(case.batch),
+                    lhs_batch_stride: if case.share_lhs { 0 } else { u(lhs_panels * case.depth) },
+                    lhs_panels: u(lhs_panels),
+                    rhs_batch_stride: if case.share_rhs { 0 } else { u(count * case.depth) },
+                    panel_start: u(start / 8),
+                    panels: u(count),
+                    output_panels: u(case.cols / 8),
+                    col_tiles: u((end - start).div_ceil(variant.cols() as usize)),
+                    flags: case.flags(),
+                };
+                let overrides = matmul_lanes_rows::Overrides { activation: case.activation };
+                let groups = case.batch * lhs_panels.div_ceil(8) * params.col_tiles as usize;
+                let mut binds = case.binds(product, panels(case, product));
+                binds[0] = Bind::f32(&packed(&lhs));
+                Run::new(variant.kernel(), &params, binds, groups).with(&overrides.pairs()).output(gpu)
             });
         }
     }

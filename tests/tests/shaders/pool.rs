@@ -1,7 +1,7 @@
 //! The kernels of pooling: one output an invocation, and several neighbours of a row.
 
 use kiln_gpu::Gpu;
-use kiln_kernels::{pool2d_average, pool2d_max, pool2d_row};
+use kiln_kernels::{pool2d_average, pool2d_max, pool2d_max_pairs, pool2d_row};
 use kiln_reference::{Array, Pool};
 use kiln_tests::compare::{assert_close, assert_same_bits};
 use kiln_tests::guard::Bind;
@@ -199,6 +199,26 @@ fn adaptive_windows() {
             let overrides = pool2d_average::Overrides { count_padding: 0, adaptive: 1 };
             let got = average(gpu, *variant, overrides, &numbers, params);
             assert_close(&what, &got, &expected, &finite(bounds));
+        }
+    }
+}
+
+#[test]
+fn pairs() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in pool2d_max_pairs::Variant::ALL {
+        let windows = variant.windows() as usize;
+        for [planes_of, pairs, row_groups] in sweep::shapes([&[1, 2, 3], &[1, 2, 7], &sweep::sizes(8)]) {
+            let shape = [planes_of, 2, 2 * pairs, 2 * windows * row_groups];
+            let numbers = planes(&shape);
+            let expected = kiln_reference::max_pool2d(&Array::from_f32(&shape, &numbers), PLAIN);
+            let count = expected.data.len() / windows;
+            let params = pool2d_max_pairs::Params { count: u(count), row_groups: u(row_groups) };
+            let binds = vec![Bind::f32(&numbers), Bind::output(expected.data.len())];
+            let groups = count.div_ceil(variant.threads() as usize);
+            let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
+            let what = format!("{} of {shape:?}", variant.kernel());
+            assert_close(what, &got, &expected, &EXACT.bounds(&expected));
         }
     }
 }

@@ -33,12 +33,13 @@ fn rows_with_nan(name: &str, rows: usize, cols: usize) -> Vec<f32> {
 fn layer_norms() {
     let Some(gpu) = device::gpu() else { return };
     for variant in layer_norm_row::Variant::ALL {
-        for [rows, cols] in row_shapes(variant.threads(), variant.lanes()) {
+        for [rows, numbers] in row_shapes(variant.threads(), variant.lanes()) {
+            let cols = numbers * variant.width() as usize;
             let x = rows_with_nan("layer_norm.x", rows, cols);
             let (weight, bias) =
                 (data::uniform("layer_norm.weight", cols), data::uniform("layer_norm.bias", cols));
             let epsilon = 1e-5;
-            let params = layer_norm_row::Params { rows: u(rows), cols: u(cols), epsilon };
+            let params = layer_norm_row::Params { rows: u(rows), cols: u(numbers), epsilon };
             let binds = vec![Bind::f32(&x), Bind::f32(&weight), Bind::f32(&bias), Bind::output(rows * cols)];
             let groups = rows.div_ceil((variant.threads() / variant.lanes()) as usize);
             let got = Run::new(variant.kernel(), &params, binds, groups).output(gpu);

@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 use kiln_kernels::{
-    Kernel, accumulate, adam, lerp, put_rows, rms_prop, rms_prop_momentum, sgd, sgd_momentum,
+    Kernel, accumulate, adam, lerp, put_rows, put_rows_pair, rms_prop, rms_prop_momentum, sgd, sgd_momentum,
 };
 use kiln_reference::Array;
 use kiln_tests::compare::{assert_close, assert_same_bits};
@@ -102,7 +102,7 @@ fn sgd_with_momentum() {
         for nesterov in [0, 1] {
             let case = Case {
                 kernel: variant.kernel(),
-                width: if *variant == sgd_momentum::Variant::Quad { 4 } else { 1 },
+                width: if *variant == sgd_momentum::Variant::Single { 1 } else { 4 },
                 per_group: (variant.threads() * variant.steps()) as usize,
                 overrides: sgd_momentum::Overrides { nesterov }.pairs().into_iter().collect(),
                 variables: 2,
@@ -134,7 +134,7 @@ fn adam_and_its_decays() {
     for variant in adam::Variant::ALL {
         let case = Case {
             kernel: variant.kernel(),
-            width: if *variant == adam::Variant::Quad { 4 } else { 1 },
+            width: if *variant == adam::Variant::Single { 1 } else { 4 },
             per_group: (variant.threads() * variant.steps()) as usize,
             overrides: vec![],
             variables: 3,
@@ -306,6 +306,49 @@ fn rows_put_in_their_places() {
                 }
                 let what = format!("{} {cols} of {width} from {first} into {start}..{end}", variant.kernel());
                 assert_same_bits(what, &made, &expected, &[end - start, cols * each]);
+            }
+        }
+    }
+}
+
+/// The same for two tables at once.
+#[test]
+fn rows_put_in_their_places_of_two() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in put_rows_pair::Variant::ALL {
+        let each = if variant == put_rows_pair::Variant::Quad { 4 } else { 1 };
+        for (cols, width, first) in [(1, 1, 0), (5, 15, 5), (64, 193, 128)] {
+            let (all, index) = (7, [3, u32::MAX, 0, 6, 7]);
+            let tables = ["first", "second"].map(|name| data::uniform(name, all * cols * each));
+            let inputs = ["rows", "others"].map(|name| data::uniform(name, index.len() * width * each));
+            for (start, end) in [(0, 7), (3, 7), (4, 6)] {
+                let params = put_rows_pair::Params {
+                    rows: u(index.len()),
+                    cols: u(cols),
+                    width: u(width),
+                    first_col: u(first),
+                    row_first: u(start),
+                    row_end: u(end),
+                };
+                let pieces = tables.each_ref().map(|table| &table[start * cols * each..end * cols * each]);
+                let mut binds: Vec<Bind> = pieces.iter().map(|piece| Bind::update(piece)).collect();
+                binds.extend(inputs.iter().map(|input| Bind::f32(input)));
+                binds.push(Bind::u32(&index));
+                let groups = (2 * index.len() * cols).div_ceil(variant.threads() as usize);
+                let made = Run::new(variant.kernel(), &params, binds, groups).on(gpu);
+                let made = made.unwrap_or_else(|e| panic!("{}: {e}", variant.kernel())).words();
+                for ((made, piece), input) in made.iter().zip(pieces).zip(&inputs) {
+                    let mut expected: Vec<u32> = piece.iter().map(|x| x.to_bits()).collect();
+                    for (row, place) in index.iter().map(|&place| place as usize).enumerate() {
+                        if (start..end).contains(&place) {
+                            let from = &input[(row * width + first) * each..][..cols * each];
+                            let to = &mut expected[(place - start) * cols * each..][..cols * each];
+                            to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_bits());
+                        }
+                    }
+                    let what = format!("{} {cols} of {width} into {start}..{end}", variant.kernel());
+                    assert_same_bits(what, made, &expected, &[end - start, cols * each]);
+                }
             }
         }
     }

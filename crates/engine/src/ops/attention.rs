@@ -9,6 +9,7 @@ use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::select;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::{self, Work};
 
 /// `softmax(scale * q k^T) v` for each head, where token `t` attends to the rows `spans[t][0]..spans[t][1]` of `k`
 /// and `v`: `torch.nn.functional.scaled_dot_product_attention` without padding (Vaswani et al., 2017). Sequences lie
@@ -78,6 +79,11 @@ impl OpRules for Attention {
             expect::numbers("bias", bias, &[self.heads, bias.last()])?;
         }
         Ok(q.clone())
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        // Scores and mixture, where every token looks at every row: the most that the spans may ask for.
+        Work::products(work::elements(output).saturating_mul(2 * inputs[1].rows() as u64))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

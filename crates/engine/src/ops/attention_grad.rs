@@ -7,6 +7,7 @@ use crate::error::{Mismatch, Result};
 use crate::lower::{Block, Bound, Lowering};
 use crate::select::{self, SOFTWARE_ITERATIONS};
 use crate::tensor::TensorDesc;
+use crate::work::{self, Work};
 
 /// The gradient of an [`Attention`] by one of its tensors, of that tensor's shape.
 ///
@@ -44,6 +45,12 @@ impl OpRules for AttentionGrad {
         expect::numbers("gradient", grad, &result.shape)?;
         expect::numbers("sums", sums, &[q.rows(), self.heads, 2])?;
         Ok(if self.of == AttentionInput::Query { q.clone() } else { k.clone() })
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        // Scores, their gradients and the mixture; the gradient by v has no use for the second.
+        let products = if self.of == AttentionInput::Value { 2 } else { 3 };
+        Work::products(work::elements(inputs[0]).saturating_mul(products * inputs[1].rows() as u64))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::select;
 use crate::tensor::TensorDesc;
+use crate::work::{self, Work};
 
 /// Of each token and head of an [`Attention`] the logarithm of the sum of its scores' exponentials, and the dot product
 /// of its rows of the result and of the result's gradient: f32 `[tokens][heads][2]`, for
@@ -31,6 +32,11 @@ impl OpRules for AttentionGradSums {
         expect::numbers("result", result, &made.shape)?;
         expect::numbers("gradient", grad, &made.shape)?;
         Ok(TensorDesc::f32([q.rows(), self.heads, 2]))
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        let (q, rows) = (work::elements(inputs[0]), inputs[1].rows() as u64);
+        Work::products(q.saturating_mul(rows + 1))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::select;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::{self, Work};
 
 /// Self attention of one new token per row, over the tokens behind it and itself: the causal attention of a decoder
 /// (Vaswani et al., 2017) with its keys and values kept, and a bias by distance on the scores.
@@ -52,6 +53,11 @@ impl OpRules for CachedAttention {
         expect::dtype("past", past, DType::U32)?;
         expect::numbers("bias", bias, &[self.heads, bias.last()])?;
         Ok(TensorDesc::f32([rows, inner]))
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        // Scores and mixture of new tokens with all that the cache may hold for them, and with themselves.
+        Work::products(work::elements(output).saturating_mul(2 * inputs[2].last() as u64))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
+use crate::work::Work;
 
 /// `torch.cat`: the inputs, one behind the other along `dim`; all other extents are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,10 @@ impl OpRules for Concat {
             }
         }
         Ok(output)
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

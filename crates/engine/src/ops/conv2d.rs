@@ -11,6 +11,7 @@ use crate::lower::Lowering;
 use crate::select::looped;
 use crate::tensor::{DType, TensorDesc};
 use crate::window::{Axis, Padding};
+use crate::work::{self, Work};
 
 /// Options of a convolution over `N` spatial axes; the default is stride 1 without padding, dilation or groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +57,20 @@ pub enum ConvWeight {
         /// Extents of the window.
         kernel: [usize; 2],
     },
+    /// `[out][in / groups][1][taps]`, the taps of a channel in rows and then zeros up to a multiple of eight: where the
+    /// lanes of a subgroup have a channel each.
+    Taps {
+        /// Extents of the window.
+        kernel: [usize; 2],
+    },
+}
+
+impl ConvWeight {
+    /// The shape of the weight of such a convolution as [`ConvWeight::Taps`].
+    pub(crate) fn taps_shape(geometry: &ConvGeometry) -> [usize; 4] {
+        let taps = geometry.kernel().iter().product::<usize>();
+        [geometry.out_channels, geometry.group_in(), 1, taps.next_multiple_of(8)]
+    }
 }
 
 /// `output[n][oc][oh][ow] = sum input[n][ic][oh sh + kh dh - top][ow sw + kw dw - left] weight[oc][ic][kh][kw]` over
@@ -108,6 +123,7 @@ impl Conv2d {
                 (weight.shape[0], [weight.shape[2], weight.shape[3]])
             }
             ConvWeight::Panels { out_channels, kernel } => (out_channels, kernel),
+            ConvWeight::Taps { kernel } => (weight.shape[0], kernel),
         };
         if !out_channels.is_multiple_of(groups) {
             let expected = format!("a divisor of the weight's {out_channels} output channels");
@@ -119,6 +135,9 @@ impl Conv2d {
         if matches!(self.weight, ConvWeight::Panels { .. }) {
             let panels = geometry.group_out().div_ceil(PANEL);
             expect::shape("packed weight", weight, &[groups, panels, geometry.depth(), PANEL])?;
+        }
+        if matches!(self.weight, ConvWeight::Taps { .. }) {
+            expect::shape("weight by taps", weight, &ConvWeight::taps_shape(&geometry))?;
         }
         Ok(geometry)
     }
@@ -203,6 +222,12 @@ impl OpRules for Conv2d {
         let output = TensorDesc::f32(geometry.output_shape());
         self.epilogue.check(2, inputs, geometry.out_channels, &output)?;
         Ok(output)
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        let depth = self.geometry(inputs[0], inputs[1]).map_or(0, |geometry| geometry.depth() as u64);
+        let elements = work::elements(output);
+        Work::products(elements.saturating_mul(depth)).and(self.epilogue.operations(elements))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::{self, Work};
 
 /// `gradient[oc][ic][kh][kw] = sum grad[n][oc][oh][ow] input[n][ic][oh sh + kh dh - top][ow sw + kw dw - left]` over
 /// images and pixels: what [`Conv2d`] of these options adds to the gradient of its weight. `torch.nn.grad.conv2d_weight`.
@@ -84,6 +85,11 @@ impl OpRules for Conv2dWeightGrad {
         let rows = self.parts.checked_mul(geometry.out_channels).filter(|&rows| rows < 1 << 31);
         let rows = rows.ok_or_else(|| Mismatch::new("parts", "fewer", self.parts))?;
         Ok(TensorDesc::f32([rows, geometry.group_in(), kernel_h, kernel_w]))
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        // Each element of the output's gradient meets what its window sees of the input.
+        Work::products(work::elements(inputs[1]).saturating_mul(work::product(&output.shape[1..])))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::{self, Work};
 
 /// Options of a transposed convolution over `N` spatial axes; the default is stride 1 without padding, dilation or
 /// groups. They are those of the convolution whose way back it is: a stride spreads, padding takes away.
@@ -279,6 +280,16 @@ impl OpRules for ConvTranspose2d {
         let output = TensorDesc::f32(geometry.output_shape());
         self.epilogue.check(2, inputs, geometry.out_channels, &output)?;
         Ok(output)
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        // Each element of the input goes into all channels of its group, at every tap.
+        let reached = self.geometry(inputs[0], inputs[1]).map_or(0, |geometry| {
+            let taps: u64 = geometry.axes.iter().map(|axis| axis.kernel as u64).product();
+            taps.saturating_mul((geometry.out_channels / geometry.groups) as u64)
+        });
+        let products = work::elements(inputs[0]).saturating_mul(reached);
+        Work::products(products).and(self.epilogue.operations(work::elements(output)))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -6,6 +6,7 @@ use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// The weight with which a [`Conv2d`](super::Conv2d) of stride 1 does what a
 /// [`ConvTranspose2d`](super::ConvTranspose2d) does with the input, `[in][out / groups][kh][kw]`: in each group the
@@ -33,6 +34,10 @@ impl OpRules for ConvWeightFlip {
         let outputs = group_out.checked_mul(self.groups);
         let outputs = outputs.ok_or_else(|| Mismatch::new("output channels", "less than 2^31", "more"))?;
         Ok(TensorDesc::f32([outputs, channels / self.groups, kernel_h, kernel_w]))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -6,6 +6,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// `output[.., d] = table[ids[..], d]`: `torch.nn.functional.embedding`. The table is `[count][width]`, the ids are
 /// u32 of any shape. A table larger than a binding is read piece by piece. An id past the table gives NaN.
@@ -22,6 +23,10 @@ impl OpRules for Embedding {
         let mut shape = ids.shape.clone();
         shape.push(table.last());
         Ok(TensorDesc::new(shape, table.dtype))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::SELECTS
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

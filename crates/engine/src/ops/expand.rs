@@ -8,6 +8,7 @@ use crate::lower::Lowering;
 use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
 use crate::views::{broadcast, broadcast_strides};
+use crate::work::Work;
 
 /// The input repeated to a shape that it broadcasts to: `torch.Tensor.expand`, copied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +27,10 @@ impl OpRules for Expand {
             return Err(Mismatch::new("shape", expected, format!("{:?}", self.shape)));
         }
         Ok(TensorDesc::new(self.shape.clone(), input.dtype))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -6,6 +6,7 @@ use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::{Bound, Lowering};
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// The places of each row in a list of u32 indices, for [`IndexAdd`](super::IndexAdd): a sparse matrix's rows, compressed.
 ///
@@ -30,6 +31,10 @@ impl OpRules for IndexRows {
         let numbers =
             numbers.ok_or_else(|| Mismatch::new("extent", "a size that can be counted", self.extent))?;
         Ok(TensorDesc::new([numbers], DType::U32))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::lower::{Block, Bound, Lowering};
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// `output[.., j, ..] = input[.., index[j], ..]`: `torch.index_select`. The index is u32 of one dimension; an entry
 /// past the extent gives NaN.
@@ -28,6 +29,10 @@ impl OpRules for IndexSelect {
         let mut output = input.clone();
         output.shape[self.dim] = index.rows();
         Ok(output)
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::SELECTS
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

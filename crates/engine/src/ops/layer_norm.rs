@@ -38,14 +38,19 @@ impl OpRules for LayerNorm {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let cols = lowering.output.desc.last() as u32;
-        let variant = match row_form(lowering.profile, cols, PASSES * u64::from(cols)) {
-            RowForm::Serial => layer_norm_row::Variant::Serial,
-            RowForm::Tree => layer_norm_row::Variant::Tree,
+        use layer_norm_row::Variant;
+        let wide = cols.is_multiple_of(4);
+        let numbers = if wide { cols / 4 } else { cols };
+        let variant = match (row_form(lowering.profile, cols, PASSES * u64::from(numbers)), wide) {
+            (RowForm::Serial, false) => Variant::Serial,
+            (RowForm::Serial, true) => Variant::SerialWide,
+            (RowForm::Tree, false) => Variant::Tree,
+            (RowForm::Tree, true) => Variant::TreeWide,
         };
-        lowering.check_iterations(PASSES * u64::from(cols.div_ceil(variant.lanes())))?;
+        lowering.check_iterations(PASSES * u64::from(numbers.div_ceil(variant.lanes())))?;
         for block in lowering.row_blocks(lowering.output.desc.rank() - 1)? {
             let rows = block.elements / cols;
-            let params = layer_norm_row::Params { rows, cols, epsilon: self.epsilon.get() };
+            let params = layer_norm_row::Params { rows, cols: numbers, epsilon: self.epsilon.get() };
             let bindings = layer_norm_row::Bindings {
                 input: lowering.rowwise(0, &block)?,
                 weight: lowering.whole(1)?,

@@ -1,14 +1,34 @@
 //! Matrix products, with bias, activation and residual in the same kernel.
 
-use kiln_kernels::{matmul_flat, matmul_naive, matmul_register, matmul_shared, matmul_vector};
+use kiln_kernels::{
+    matmul_flat, matmul_lanes, matmul_lanes_rows, matmul_naive, matmul_register, matmul_shared,
+    matmul_vector, matmul_vector_subgroup,
+};
 
-use super::{Epilogue, OpRules, PANEL, expect};
+use super::{Epilogue, OpRules, PANEL, SplitSum, expect};
 use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::lower::{Block, Bound, Lowering, Piece};
 use crate::select::{self, MatmulKernel};
 use crate::tensor::{DType, TensorDesc};
+use crate::work::{self, Work};
+
+/// How the left side of a product lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LhsLayout {
+    /// `[..][rows][depth]`.
+    RowMajor,
+    /// `[..][depth][rows]`.
+    Transposed,
+    /// `[..][panels][depth][8]`, made by [`PackPanels`](super::PackPanels) as of a right side. Only a software adapter whose
+    /// subgroups are eight lanes reads it, together with a right side in panels of f32, a depth in fours and columns in
+    /// eights.
+    Panels {
+        /// Rows that hold data; the last panel is padded.
+        rows: usize,
+    },
+}
 
 /// How the right side of a product lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,12 +72,11 @@ impl RhsLayout {
 /// `lhs rhs` over the last two dimensions, with an [`Epilogue`] by columns: `torch.matmul`, or
 /// `torch.nn.functional.linear` where the right side is transposed.
 ///
-/// The left side is `[batch..][rows][depth]`, or with its last two dimensions swapped if `transpose_lhs`. Batch
-/// dimensions are equal on both sides, or absent on one. Inputs are left, right, then those of the epilogue.
+/// Batch dimensions are equal on both sides, or absent on one. Inputs are left, right, then those of the epilogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Matmul {
-    /// Whether the left side is `[..][depth][rows]`.
-    pub transpose_lhs: bool,
+    /// Layout of the left side.
+    pub lhs: LhsLayout,
     /// Layout of the right side.
     pub rhs: RhsLayout,
     /// What is done with the sums.
@@ -67,7 +86,7 @@ pub struct Matmul {
 impl Matmul {
     /// A plain product of row-major sides.
     pub fn new() -> Self {
-        Self { transpose_lhs: false, rhs: RhsLayout::RowMajor, epilogue: Epilogue::default() }
+        Self { lhs: LhsLayout::RowMajor, rhs: RhsLayout::RowMajor, epilogue: Epilogue::default() }
     }
 
     /// A product with a right side of the given layout.
@@ -77,21 +96,30 @@ impl Matmul {
 
     /// Sizes of the product, from its two sides.
     pub(crate) fn geometry(&self, lhs: &TensorDesc, rhs: &TensorDesc) -> Result<Geometry, Mismatch> {
+        let lhs_core = if matches!(self.lhs, LhsLayout::Panels { .. }) { 3 } else { 2 };
         let rhs_core = if self.rhs.is_panels() { 3 } else { 2 };
-        if lhs.rank() < 2 {
-            return Err(Mismatch::new("left side rank", "at least 2", lhs));
+        if lhs.rank() < lhs_core {
+            return Err(Mismatch::new("left side rank", format!("at least {lhs_core}"), lhs));
         }
         if rhs.rank() < rhs_core {
             return Err(Mismatch::new("right side rank", format!("at least {rhs_core}"), rhs));
         }
-        let (lhs_batch, lhs_matrix) = lhs.shape.split_at(lhs.rank() - 2);
+        let (lhs_batch, lhs_matrix) = lhs.shape.split_at(lhs.rank() - lhs_core);
         let (rhs_batch, rhs_matrix) = rhs.shape.split_at(rhs.rank() - rhs_core);
         if !lhs_batch.is_empty() && !rhs_batch.is_empty() && lhs_batch != rhs_batch {
             return Err(Mismatch::new("right side batch", format!("{lhs_batch:?} or none"), rhs));
         }
-        let (rows, depth) = match self.transpose_lhs {
-            false => (lhs_matrix[0], lhs_matrix[1]),
-            true => (lhs_matrix[1], lhs_matrix[0]),
+        let (rows, depth) = match self.lhs {
+            LhsLayout::RowMajor => (lhs_matrix[0], lhs_matrix[1]),
+            LhsLayout::Transposed => (lhs_matrix[1], lhs_matrix[0]),
+            LhsLayout::Panels { rows } => {
+                let shape = [lhs_batch, &[rows.div_ceil(PANEL), lhs_matrix[1], PANEL]].concat();
+                expect::shape("packed left side", lhs, &shape)?;
+                if !matches!(self.rhs, RhsLayout::Panels { .. }) {
+                    return Err(Mismatch::new("right side", "panels of f32, as the left side's", rhs));
+                }
+                (rows, lhs_matrix[1])
+            }
         };
         let (rhs_depth, cols) = match self.rhs {
             RhsLayout::RowMajor => (rhs_matrix[0], rhs_matrix[1]),
@@ -107,6 +135,10 @@ impl Matmul {
                 (rhs_matrix[1], cols)
             }
         };
+        let in_whole_panels = depth.is_multiple_of(4) && cols.is_multiple_of(PANEL);
+        if matches!(self.lhs, LhsLayout::Panels { .. }) && !in_whole_panels {
+            return Err(Mismatch::new("right side", "a depth in fours and columns in eights", rhs));
+        }
         if rhs_depth != depth {
             return Err(Mismatch::new("right side depth", format!("{depth}, as left side {lhs} has"), rhs));
         }
@@ -158,6 +190,10 @@ struct Launch {
     batch: u32,
     lhs_strides: [u32; 3],
     rhs_strides: [u32; 3],
+    /// Panels of a matrix on the left, and of one on either side where the batch does not share it.
+    lhs_panels: u32,
+    lhs_batch_panels: u32,
+    rhs_batch_panels: u32,
     col_start: u32,
     piece_cols: u32,
     output_cols: u32,
@@ -191,11 +227,17 @@ impl OpRules for Matmul {
         Ok(output)
     }
 
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        let depth = self.geometry(inputs[0], inputs[1]).map_or(0, |geometry| geometry.depth as u64);
+        let elements = work::elements(output);
+        Work::products(elements.saturating_mul(depth)).and(self.epilogue.operations(elements))
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let (lhs, rhs) = (lowering.input(0), lowering.input(1));
         let geometry =
             self.geometry(lhs.desc, rhs.desc).map_err(|mismatch| mismatch.at(Self::NAME, lowering.path))?;
-        let kernel = select::matmul(lowering.profile, self, &geometry);
+        let kernel = lowering.choose(*self, &select::matmul_candidates(lowering.profile, self, &geometry));
         for block in lowering.blocks()? {
             // A split right side gives the output's columns in turns: one dispatch a piece.
             let split = !geometry.rhs_batched && rhs.pieces.len() > 1;
@@ -222,17 +264,21 @@ impl OpRules for Matmul {
         if self.epilogue != Epilogue::default() {
             return Err(backward.refuse("a product without an epilogue, which passes add later"));
         }
+        let transpose_lhs = match self.lhs {
+            LhsLayout::RowMajor => false,
+            LhsLayout::Transposed => true,
+            LhsLayout::Panels { .. } => return Err(backward.refuse("a product of plain matrices of f32")),
+        };
         let (lhs, rhs, grad) = (backward.input(0), backward.input(1), backward.grad());
         let layout = |transposed| if transposed { RhsLayout::Transposed } else { RhsLayout::RowMajor };
         let product = |transpose_lhs, transpose_rhs| Matmul {
-            transpose_lhs,
-            rhs: layout(transpose_rhs),
-            epilogue: Epilogue::default(),
+            lhs: if transpose_lhs { LhsLayout::Transposed } else { LhsLayout::RowMajor },
+            ..Matmul::with_rhs(layout(transpose_rhs))
         };
         let mut gradients = backward.none();
         if backward.wants(0) {
             // `grad rhs^T`, or its transpose `rhs grad^T`, as the left side lies.
-            let gradient = match self.transpose_lhs {
+            let gradient = match transpose_lhs {
                 false => backward.g.apply(product(false, !transposed), &[grad, rhs])?,
                 true => backward.g.apply(product(transposed, true), &[rhs, grad])?,
             };
@@ -242,8 +288,8 @@ impl OpRules for Matmul {
             let (lhs, grad) = self.merged(backward, lhs, rhs, grad)?;
             // `lhs^T grad`, or its transpose `grad^T lhs`, as the right side lies.
             let gradient = match transposed {
-                false => backward.g.apply(product(!self.transpose_lhs, false), &[lhs, grad])?,
-                true => backward.g.apply(product(true, self.transpose_lhs), &[grad, lhs])?,
+                false => backward.g.apply(product(!transpose_lhs, false), &[lhs, grad])?,
+                true => backward.g.apply(product(true, transpose_lhs), &[grad, lhs])?,
             };
             gradients[1] = Some(backward.sum_to(gradient, rhs)?);
         }
@@ -263,7 +309,7 @@ impl Matmul {
     ) -> Result<(Value, Value)> {
         let g = &mut *backward.g;
         let batched = g.desc(lhs).rank() > 2;
-        if self.transpose_lhs || !batched || g.desc(rhs).rank() > 2 {
+        if self.lhs != LhsLayout::RowMajor || !batched || g.desc(rhs).rank() > 2 {
             return Ok((lhs, grad));
         }
         let mut flat = |value: Value| {
@@ -274,14 +320,55 @@ impl Matmul {
         Ok((flat(lhs)?, flat(grad)?))
     }
 
+    /// The dispatches that make the stacked parts of a [`SplitSum`](super::SplitSum): a batch of products, whose sides are
+    /// stretches of the depth of the same two.
+    pub(super) fn lower_parts(&self, split: &SplitSum, lowering: &mut Lowering<'_>) -> Result<()> {
+        let (lhs, rhs) = (lowering.input(0), lowering.input(1));
+        let malformed = |mismatch: Mismatch| mismatch.at(SplitSum::NAME, lowering.path);
+        let geometry = self.geometry(lhs.desc, rhs.desc).map_err(malformed)?;
+        let part = split.part(geometry.depth).map_err(malformed)?;
+        let kernel = lowering
+            .choose(*split, &select::matmul_parts_candidates(lowering.profile, self, &geometry, split.parts));
+        let rows = geometry.rows_per_rhs();
+        let block = Block {
+            rows: 0..rows,
+            elements: (rows * geometry.cols) as u32,
+            output: lowering.whole_output()?,
+        };
+        let lhs = lowering.whole(0)?;
+        if self.rhs == RhsLayout::RowMajor {
+            // Its pieces are of the depth and give no columns.
+            lowering.whole(1)?;
+        }
+        for piece in rhs.pieces {
+            let mut launch = self.launch(&geometry, &block, piece);
+            (launch.batch, launch.depth) = (split.parts as u32, part as u32);
+            launch.lhs_strides[0] = part as u32 * launch.lhs_strides[2];
+            launch.rhs_strides[0] = part as u32 * launch.rhs_strides[1];
+            let output = block.output;
+            let sides = Sides { lhs, rhs: rhs.bound(piece), bias: lhs, residual: lhs, output };
+            dispatch(lowering, kernel, &launch, sides)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a batch, if there is one, is but more rows.
+    pub(crate) fn is_one_product(&self, geometry: &Geometry) -> bool {
+        !(geometry.rhs_batched || self.lhs != LhsLayout::RowMajor && geometry.lhs_batched)
+    }
+
     fn launch(&self, geometry: &Geometry, block: &Block, piece: &Piece) -> Launch {
         let (rows, cols, depth) = (geometry.rows as u32, geometry.cols as u32, geometry.depth as u32);
         let output_rows = block.elements / cols;
         // With the same right side for all, a batch is more rows, unless the left side lies the other way round.
-        let merge = !(geometry.rhs_batched || self.transpose_lhs && geometry.lhs_batched);
+        let merge = self.is_one_product(geometry);
         let (batch, rows) = if merge { (1, output_rows) } else { (output_rows / rows, rows) };
-        let [row_stride, k_stride] = if self.transpose_lhs { [1, geometry.rows as u32] } else { [depth, 1] };
+        let [row_stride, k_stride] = match self.lhs {
+            LhsLayout::Transposed => [1, geometry.rows as u32],
+            LhsLayout::RowMajor | LhsLayout::Panels { .. } => [depth, 1],
+        };
         let lhs_batch = if geometry.lhs_batched && !merge { rows * depth } else { 0 };
+        let lhs_panels = geometry.rows.div_ceil(PANEL) as u32;
         let panels = geometry.cols.div_ceil(PANEL) as u32;
         let (rhs_k, rhs_col) = match self.rhs {
             RhsLayout::RowMajor => (cols, 1),
@@ -310,6 +397,9 @@ impl Matmul {
             batch,
             lhs_strides: [lhs_batch, row_stride, k_stride],
             rhs_strides: [rhs_batch, rhs_k, rhs_col],
+            lhs_panels,
+            lhs_batch_panels: if geometry.lhs_batched { lhs_panels } else { 0 },
+            rhs_batch_panels: if geometry.rhs_batched { panels } else { 0 },
             col_start: col_start as u32,
             piece_cols: piece_cols as u32,
             output_cols: cols,
@@ -326,10 +416,15 @@ impl Matmul {
         block: &Block,
         piece: &Piece,
     ) -> Result<Sides> {
-        let lhs = match (geometry.lhs_batched, geometry.rhs_batched, self.transpose_lhs) {
-            (true, _, _) | (false, false, false) => lowering.rowwise(0, block)?,
+        let lhs = match (geometry.lhs_batched, geometry.rhs_batched, self.lhs) {
+            (true, _, _) | (false, false, LhsLayout::RowMajor) => lowering.rowwise(0, block)?,
             (false, true, _) => lowering.whole(0)?,
-            (false, false, true) => lowering.columns_from(0, block)?,
+            (false, false, LhsLayout::Transposed) => lowering.columns_from(0, block)?,
+            // Panels do not end where a block of rows does.
+            (false, false, LhsLayout::Panels { .. }) => {
+                lowering.whole_output()?;
+                lowering.whole(0)?
+            }
         };
         let rhs =
             if geometry.rhs_batched { lowering.rowwise(1, block)? } else { lowering.input(1).bound(piece) };
@@ -337,6 +432,9 @@ impl Matmul {
         Ok(Sides { lhs, rhs, bias, residual, output: block.output })
     }
 }
+
+/// Columns that a workgroup of `matmul_vector_subgroup` makes.
+const SUBGROUP_COLS: u32 = 4;
 
 fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, sides: Sides) -> Result<()> {
     let Launch {
@@ -395,6 +493,46 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
             let groups = tiles(variant.tile_rows(), PANEL as u32 * variant.tile_panels());
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
         }
+        MatmulKernel::Lanes(variant) => {
+            let params = matmul_lanes::Params {
+                rows,
+                depth,
+                batch,
+                lhs_batch_stride,
+                lhs_row_stride,
+                lhs_k_stride,
+                rhs_batch_stride: launch.rhs_batch_panels * depth,
+                panel_start: col_start / PANEL as u32,
+                panels: piece_cols.div_ceil(PANEL as u32),
+                output_cols,
+                row_tiles: rows.div_ceil(variant.rows()),
+                flags,
+            };
+            let bindings = matmul_lanes::Bindings { lhs, rhs, bias, residual, output };
+            let by_rows = u32::from(lhs_k_stride != 1);
+            let overrides = matmul_lanes::Overrides { activation, by_rows, half };
+            let groups = tiles(variant.rows(), PANEL as u32 * variant.threads());
+            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+        }
+        MatmulKernel::LanesRows(variant) => {
+            let params = matmul_lanes_rows::Params {
+                rows,
+                depth,
+                batch,
+                lhs_batch_stride: launch.lhs_batch_panels * depth,
+                lhs_panels: launch.lhs_panels,
+                rhs_batch_stride: launch.rhs_batch_panels * depth,
+                panel_start: col_start / PANEL as u32,
+                panels: piece_cols / PANEL as u32,
+                output_panels: output_cols / PANEL as u32,
+                col_tiles: piece_cols.div_ceil(variant.cols()),
+                flags,
+            };
+            let bindings = matmul_lanes_rows::Bindings { lhs, rhs, bias, residual, output };
+            let overrides = matmul_lanes_rows::Overrides { activation };
+            let groups = tiles(PANEL as u32 * variant.threads(), variant.cols());
+            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+        }
         MatmulKernel::Flat(variant) => {
             let params = matmul_flat::Params {
                 rows,
@@ -403,7 +541,7 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 batch,
                 lhs_batch_stride,
                 lhs_row_stride,
-                rhs_batch_stride,
+                rhs_batch_stride: launch.rhs_batch_panels * depth,
                 col_start,
                 panels: piece_cols.div_ceil(PANEL as u32),
                 output_cols,
@@ -412,11 +550,13 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
             };
             let bindings = matmul_flat::Bindings { lhs, rhs, bias, residual, output };
             let overrides = matmul_flat::Overrides { activation, half };
-            let groups = tiles(variant.rows(), PANEL as u32 * variant.panels() * variant.threads());
+            let groups = tiles(variant.rows(), PANEL as u32 * variant.threads());
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
         }
         MatmulKernel::Shared(variant) => {
-            strided!(matmul_shared { half }, variant, tiles(variant.tile(), variant.tile()))
+            let (lhs_along_k, rhs_along_k) = (u32::from(lhs_k_stride == 1), u32::from(rhs_k_stride == 1));
+            let groups = tiles(variant.tile_rows(), variant.tile_cols());
+            strided!(matmul_shared { lhs_along_k, rhs_along_k }, variant, groups)
         }
         MatmulKernel::Vector(variant) => {
             strided!(
@@ -424,6 +564,10 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 variant,
                 u64::from(batch) * u64::from(piece_cols.div_ceil(variant.tile_cols()))
             )
+        }
+        MatmulKernel::Subgroup(variant) => {
+            let groups = u64::from(batch) * u64::from(piece_cols.div_ceil(SUBGROUP_COLS));
+            strided!(matmul_vector_subgroup {}, variant, groups)
         }
         MatmulKernel::Naive => {
             let variant = matmul_naive::Variant::Base;
@@ -454,7 +598,9 @@ mod tests {
         let packed = Matmul::with_rhs(RhsLayout::Panels { cols: 9 });
         let halves = Matmul::with_rhs(RhsLayout::TransposedHalves);
         let half_panels = Matmul::with_rhs(RhsLayout::HalfPanels { cols: 9 });
-        let transposed = Matmul { transpose_lhs: true, ..plain };
+        let transposed = Matmul { lhs: LhsLayout::Transposed, ..plain };
+        let eights = Matmul::with_rhs(RhsLayout::Panels { cols: 16 });
+        let both = Matmul { lhs: LhsLayout::Panels { rows: 11 }, ..eights };
         type Row<'a> = (Matmul, &'a [&'a [usize]], Result<&'a [usize], &'a str>);
         let table: &[Row<'_>] = &[
             (plain, &[&[2, 3], &[3, 4]], Ok(&[2, 4])),
@@ -464,6 +610,20 @@ mod tests {
             (transposed, &[&[3, 2], &[3, 4]], Ok(&[2, 4])),
             (linear, &[&[2, 3], &[4, 3], &[4]], Ok(&[2, 4])),
             (packed, &[&[2, 3], &[2, 3, 8]], Ok(&[2, 9])),
+            (both, &[&[2, 4, 8], &[2, 4, 8]], Ok(&[11, 16])),
+            (both, &[&[7, 2, 4, 8], &[7, 2, 4, 8]], Ok(&[7, 11, 16])),
+            (
+                Matmul { lhs: both.lhs, ..packed },
+                &[&[2, 4, 8], &[2, 4, 8]],
+                Err("right side: expected a depth in fours and columns in eights, got f32[2, 4, 8]"),
+            ),
+            (both, &[&[1, 3, 8], &[2, 3, 8]], Err("packed left side: expected [2, 3, 8], got f32[1, 3, 8]")),
+            (both, &[&[3, 8], &[2, 3, 8]], Err("left side rank: expected at least 3, got f32[3, 8]")),
+            (
+                Matmul { lhs: both.lhs, ..plain },
+                &[&[2, 3, 8], &[3, 9]],
+                Err("right side: expected panels of f32, as the left side's, got f32[3, 9]"),
+            ),
             (halves, &[&[2, 6], &[5, 3]], Ok(&[2, 5])),
             (halves, &[&[7, 2, 6], &[7, 5, 3]], Ok(&[7, 2, 5])),
             (half_panels, &[&[2, 3], &[2, 3, 4]], Ok(&[2, 9])),

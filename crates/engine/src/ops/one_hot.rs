@@ -6,6 +6,7 @@ use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// `output[n, c] = 1` where `c = labels[n]`, else 0: `torch.nn.functional.one_hot`, as f32. The labels are u32 of any
 /// shape; the output has one more dimension, of `classes`. A label that is no class makes its row NaN.
@@ -24,6 +25,10 @@ impl OpRules for OneHot {
         let mut shape = labels.shape.clone();
         shape.push(self.classes);
         Ok(TensorDesc::f32(shape))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

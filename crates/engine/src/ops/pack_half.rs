@@ -6,6 +6,7 @@ use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// f32 `[..][n]` rounded to IEEE half precision, as u32 `[..][n / 2]`: two neighbours in a word, the first in the low bits.
 /// `torch.Tensor.half`: to nearest, ties to even, infinite beyond 65504, subnormal below 2^-14. There is no gradient.
@@ -27,6 +28,10 @@ impl OpRules for PackHalf {
             }
             _ => Err(Mismatch::new("input", "an even last dimension", input)),
         }
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -6,6 +6,7 @@ use super::{OpRules, PANEL, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// A right side `[..][cols][depth]` as panels of eight columns of halves, two columns in a word: u32
 /// `[..][panels][depth][4]`, zero past the last column. The input is f32 and rounded as [`PackHalf`](super::PackHalf) does,
@@ -29,6 +30,10 @@ impl OpRules for PackHalfPanels {
         };
         let depth = last * per_element(input.dtype);
         Ok(TensorDesc::new([batch, &[cols.div_ceil(PANEL), depth, WORDS]].concat(), DType::U32))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! A right side of a product in the order in which the register kernel reads it.
+//! A side of a product in the order in which the kernels for software adapters read it.
 
 use kiln_kernels::{matmul_pack, matmul_pack_wide};
 
@@ -6,13 +6,14 @@ use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
-/// Columns in a panel.
+/// Columns in a panel of a right side, rows in one of a left side.
 pub const PANEL: usize = 8;
 
 /// `output[..][p][k][c] = input[..][k][8 p + c]` (or `input[..][8 p + c][k]` if transposed), 0 past the last column.
 ///
-/// Inserted by the `pack_weights` pass; for a weight it runs once, at load. Splits of the input and of the output
+/// A left side is packed as if its rows were the columns. Inserted by the `pack_weights` pass; for a weight it runs once, at load. Splits of the input and of the output
 /// need not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackPanels {
@@ -31,6 +32,10 @@ impl OpRules for PackPanels {
         };
         let (depth, cols) = if self.transposed { (*second, *first) } else { (*first, *second) };
         Ok(TensorDesc::f32([batch, &[cols.div_ceil(PANEL), depth, PANEL]].concat()))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::graph::Value;
 use crate::lower::{Block, Lowering};
 use crate::tensor::{DType, TensorDesc};
 use crate::views::halves;
+use crate::work::Work;
 
 /// What stands in the padding: the modes of `torch.nn.functional.pad`. Compared and hashed by the number's bits.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +94,10 @@ impl OpRules for Pad {
                 .ok_or_else(|| Mismatch::new(format!("padded dimension {dim}"), "less than 2^31", "more"))?;
         }
         Ok(output)
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
+use crate::work::Work;
 
 /// `torch.permute`: dimension `i` of the output is dimension `dims[i]` of the input, copied into row-major order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,10 @@ impl OpRules for Permute {
         }
         let shape: Vec<usize> = self.dims.iter().map(|&dim| input.shape[dim]).collect();
         Ok(TensorDesc::new(shape, input.dtype))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// `output[n] = input[n, index[n]]`: `torch.gather` along the last dimension, one element a row. The input is `[N, C]`, the
 /// index u32 `[N]`, the output `[N]`. An index past the last column gives NaN.
@@ -23,6 +24,10 @@ impl OpRules for Pick {
         expect::dtype("index", index, DType::U32)?;
         expect::shape("index", index, &[input.rows()])?;
         Ok(TensorDesc::new([input.rows()], input.dtype))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::SELECTS
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

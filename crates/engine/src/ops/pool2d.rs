@@ -1,6 +1,6 @@
 //! Maximum and average over windows that slide over an image.
 
-use kiln_kernels::{pool2d_average, pool2d_max, pool2d_row};
+use kiln_kernels::{pool2d_average, pool2d_max, pool2d_max_pairs, pool2d_row};
 
 use super::{AvgPool2dGrad, MaxPool2dGrad, OpRules, expect};
 use crate::autodiff::Backward;
@@ -10,6 +10,7 @@ use crate::lower::{Block, Lowering};
 use crate::select;
 use crate::tensor::{DType, TensorDesc};
 use crate::window::{Axis, Padding};
+use crate::work::{self, Work};
 
 /// Options of a pooling over `N` spatial axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,13 +134,26 @@ impl OpRules for Pool2d {
         Ok(TensorDesc::new([input.shape[0], input.shape[1], height, width], dtype))
     }
 
+    fn work(&self, _inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        let taps = work::product(&self.options.kernel);
+        Work::elementwise(work::elements(output).saturating_mul(taps))
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let axes = self.axes(lowering.input(0).desc).map_err(|e| e.at(lowering.op, lowering.path))?;
         let [height, width] = axes;
         let output = &lowering.output.desc.shape;
         let sizes = [height.input, width.input, output[2], output[3]].map(|size| size as u32);
         let row = select::pool2d_row(lowering.profile, &width, output[3]);
+        let pairs = match self.pooling {
+            Pooling::Max => select::pool2d_pairs(lowering.profile, &axes),
+            _ => None,
+        };
         for block in lowering.blocks()? {
+            if let Some(variant) = pairs {
+                lower_pairs(lowering, &block, variant, output[3])?;
+                continue;
+            }
             match (row, self.pooling) {
                 (Some(variant), _) => self.lower_row(lowering, &block, variant, &axes, sizes)?,
                 (None, Pooling::Average(_)) => self.lower_average(lowering, &block, &axes, sizes)?,
@@ -276,6 +290,20 @@ impl Pool2d {
         let groups = u64::from(params.count.div_ceil(variant.threads()));
         lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
     }
+}
+
+/// `out_w` is the width of the output.
+fn lower_pairs(
+    lowering: &mut Lowering<'_>,
+    block: &Block,
+    variant: pool2d_max_pairs::Variant,
+    out_w: usize,
+) -> Result<()> {
+    let count = block.elements / variant.windows();
+    let params = pool2d_max_pairs::Params { count, row_groups: out_w as u32 / variant.windows() };
+    let bindings = pool2d_max_pairs::Bindings { input: lowering.rowwise(0, block)?, output: block.output };
+    let groups = u64::from(count.div_ceil(variant.threads()));
+    lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)
 }
 
 /// The loop iterations of an invocation that walks over a window.

@@ -6,6 +6,7 @@ use crate::error::{Mismatch, Result};
 use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
+use crate::work::Work;
 
 /// `torch.reshape`. Costs nothing: the output is the input's memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +26,10 @@ impl OpRules for Reshape {
             return Err(Mismatch::new("shape", expected, format!("{:?}", self.shape)));
         }
         Ok(TensorDesc::new(self.shape.clone(), input.dtype))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, _: &mut Lowering<'_>) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::graph::Value;
 use crate::lower::Lowering;
 use crate::strided_copy::StridedCopy;
 use crate::tensor::TensorDesc;
+use crate::work::Work;
 
 /// `input[.., start..end, ..]` along one dimension: `torch.narrow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +35,15 @@ impl OpRules for Slice {
         Ok(output)
     }
 
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::SELECTS
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        if lowering.is_view() {
+            // The plan gave the output the place of the input's first rows.
+            return Ok(());
+        }
         let strides = lowering.input(0).desc.strides();
         for block in lowering.blocks()? {
             let shape = lowering.block_shape(&block);
@@ -60,5 +69,40 @@ impl OpRules for Slice {
         sides[self.dim] = [self.start, shape[self.dim] - self.end];
         let pad = Pad { sides, mode: PadMode::Constant(0.0) };
         Ok(vec![Some(backward.g.apply(pad, &[backward.grad()])?)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_gpu::{DeviceKind, DeviceProfile, Limits};
+
+    use super::*;
+    use crate::plan::{Constants, Plan};
+    use crate::{DType, GraphBuilder};
+
+    /// How many kernels a slice of rows takes, of a value that takes one, or of an input.
+    fn dispatches(computed: bool, start: usize, end: usize, limits: Limits) -> Result<usize> {
+        let mut g = GraphBuilder::new("g");
+        let x = g.input("x", &[100, 8], DType::F32);
+        let x = if computed { g.exp(x)? } else { x };
+        let rows = g.slice(x, 0, start, end)?;
+        let again = g.exp(rows)?;
+        g.output("rows", rows);
+        g.output("again", again);
+        let profile = DeviceProfile::made_up(DeviceKind::Cpu, limits);
+        Ok(Plan::build(&g.finish(), &profile, Constants::Resident)?.dispatches().count())
+    }
+
+    #[test]
+    fn the_first_rows_of_what_is_computed_are_not_copied() -> Result<()> {
+        let whole = Limits::BASELINE;
+        assert_eq!(dispatches(true, 0, 60, whole)?, 2);
+        assert_eq!(
+            dispatches(true, 1, 60, whole)?,
+            3,
+            "rows further down may start where nothing can be bound"
+        );
+        assert_eq!(dispatches(false, 0, 60, whole)?, 2, "an input may be given anew");
+        Ok(())
     }
 }

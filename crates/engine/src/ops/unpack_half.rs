@@ -6,6 +6,7 @@ use super::{OpRules, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::{DType, TensorDesc};
+use crate::work::Work;
 
 /// u32 `[..][n]` of two halves each, as [`PackHalf`](super::PackHalf) makes them, as f32 `[..][2 n]`: rows of a packed
 /// table, once they have been looked up. Exact, but that a driver may take numbers below 2^-14 for zero. There is no
@@ -23,6 +24,10 @@ impl OpRules for UnpackHalf {
             return Err(Mismatch::new("input rank", "at least 1", input));
         };
         Ok(TensorDesc::f32([before, &[2 * last]].concat()))
+    }
+
+    fn work(&self, _inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        Work::MOVES
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

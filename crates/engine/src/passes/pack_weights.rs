@@ -3,13 +3,14 @@
 use kiln_gpu::DeviceProfile;
 
 use super::Rewriter;
+use crate::choices::{Question, Target};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Value};
 use crate::ops::{
-    Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, Matmul, Op, PackHalfPanels, PackPanels,
-    Permute, Reshape, RhsLayout,
+    Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, LhsLayout, Matmul, MatmulGeometry, Op,
+    PackHalfPanels, PackPanels, Pad, PadMode, Permute, Reshape, RhsLayout,
 };
-use crate::select;
+use crate::select::{self, Layout};
 use crate::tensor::MAX_RANK;
 
 /// Inserts a [`PackPanels`] or [`PackHalfPanels`] before each product and each convolution that a register kernel shall
@@ -18,14 +19,16 @@ use crate::tensor::MAX_RANK;
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
-pub fn pack_weights(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
+pub fn pack_weights<'a>(graph: &Graph, target: impl Into<Target<'a>>) -> Result<Graph> {
+    let target = target.into();
+    let profile = target.profile;
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
     let constant = graph.constant_values();
     for node in graph.nodes() {
         match &node.op {
-            Op::Matmul(matmul) if !matmul.rhs.is_panels() => {
-                pack(&mut rewriter, matmul, node, profile, constant[node.inputs[1].index()])?;
+            Op::Matmul(matmul) => {
+                pack(&mut rewriter, matmul, node, target, &constant)?;
             }
             Op::Conv2d(conv) if conv.weight == ConvWeight::Plain => {
                 pack_conv(&mut rewriter, conv, node, profile)?;
@@ -43,20 +46,52 @@ fn pack(
     rewriter: &mut Rewriter<'_>,
     matmul: &Matmul,
     node: &Node,
-    profile: &DeviceProfile,
-    constant: bool,
+    target: Target<'_>,
+    constants: &[bool],
 ) -> Result<()> {
     let (lhs, rhs) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
     let geometry = matmul.geometry(lhs, rhs).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
+    let constant = |side: usize| constants[node.inputs[side].index()];
+    let layouts = select::matmul_layouts(target.profile, matmul, &geometry, constant(1));
+    let question = || Question::about("layout", rewriter.old, constants, node);
     // Panels have a dimension more.
-    if rhs.rank() == MAX_RANK || !select::wants_panels(profile, matmul, &geometry, constant) {
+    let pack_right = !matmul.rhs.is_panels()
+        && rhs.rank() < MAX_RANK
+        && target.choose(question, &layouts) == Layout::Panels;
+    let pack_left = (pack_right || matmul.rhs.is_panels())
+        && lhs.rank() < MAX_RANK
+        && select::wants_lhs_panels(target.profile, matmul, &geometry, constant(0));
+    if !pack_left && !pack_right {
         return rewriter.keep(node);
     }
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
+    let mut packed = *matmul;
+    if pack_right {
+        (inputs[1], packed.rhs) = pack_right_side(rewriter, matmul, &geometry, node, constant(1))?;
+    }
+    if pack_left {
+        let pack = PackPanels { transposed: matmul.lhs == LhsLayout::RowMajor };
+        inputs[0] = rewriter.new.add_node(pack.into(), vec![inputs[0]], node.path.clone())?;
+        packed.lhs = LhsLayout::Panels { rows: geometry.rows };
+    }
+    let output = rewriter.new.add_node(packed.into(), inputs, node.path.clone())?;
+    rewriter.map[node.output.index()] = Some(output);
+    Ok(())
+}
+
+/// The right side of a product in panels.
+fn pack_right_side(
+    rewriter: &mut Rewriter<'_>,
+    matmul: &Matmul,
+    geometry: &MatmulGeometry,
+    node: &Node,
+    constant: bool,
+) -> Result<(Value, RhsLayout)> {
+    let mut side = rewriter.value(node.inputs[1]);
     if let Some(source) =
         source_of_halves(rewriter.old, node.inputs[1]).filter(|_| constant && matmul.rhs.is_halves())
     {
-        inputs[1] = rewriter.value(source);
+        side = rewriter.value(source);
     }
     let cols = geometry.cols;
     let (pack, rhs): (Op, _) = match matmul.rhs.is_halves() {
@@ -66,11 +101,7 @@ fn pack(
             (PackPanels { transposed }.into(), RhsLayout::Panels { cols })
         }
     };
-    inputs[1] = rewriter.new.add_node(pack, vec![inputs[1]], node.path.clone())?;
-    let packed = Matmul { rhs, ..*matmul };
-    let output = rewriter.new.add_node(packed.into(), inputs, node.path.clone())?;
-    rewriter.map[node.output.index()] = Some(output);
-    Ok(())
+    Ok((rewriter.new.add_node(pack, vec![side], node.path.clone())?, rhs))
 }
 
 /// The numbers that halves were made of. At load, panels are made straight from them, and what else was made of them is left
@@ -85,11 +116,24 @@ fn pack_conv(rewriter: &mut Rewriter<'_>, conv: &Conv2d, node: &Node, profile: &
     let (input, weight) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
     let geometry =
         conv.geometry(input, weight).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
-    if !select::wants_conv_panels(profile, &geometry) {
+    let by_taps = select::conv2d_by_taps(profile, &geometry).is_some();
+    if !by_taps && !select::wants_conv_panels(profile, &geometry) {
         return rewriter.keep(node);
     }
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
     let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
+    if by_taps {
+        let kernel = geometry.kernel();
+        let [out_channels, group_in, rows, padded] = ConvWeight::taps_shape(&geometry);
+        let taps = kernel.iter().product::<usize>();
+        let flat = Reshape { shape: vec![out_channels, group_in, rows, taps] };
+        let flat = add(flat.into(), vec![inputs[1]])?;
+        let sides = vec![[0; 2], [0; 2], [0; 2], [0, padded - taps]];
+        inputs[1] = add(Pad { sides, mode: PadMode::Constant(0.0) }.into(), vec![flat])?;
+        let output = add(Conv2d { weight: ConvWeight::Taps { kernel }, ..*conv }.into(), inputs)?;
+        rewriter.map[node.output.index()] = Some(output);
+        return Ok(());
+    }
     let matrices = Reshape { shape: vec![geometry.groups, geometry.group_out(), geometry.depth()] };
     let matrices = add(matrices.into(), vec![inputs[1]])?;
     inputs[1] = add(PackPanels { transposed: true }.into(), vec![matrices])?;

@@ -6,8 +6,8 @@ use super::Rewriter;
 use crate::error::{Mismatch, Result};
 use crate::graph::{Graph, Node};
 use crate::ops::{
-    Binary, Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, Epilogue, Matmul, Op, RhsLayout, Slice,
-    Unary,
+    Binary, Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, Epilogue, LhsLayout, Matmul, Op,
+    RhsLayout, Slice, Unary,
 };
 use crate::select::SOFTWARE_ITERATIONS;
 
@@ -63,6 +63,11 @@ fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
     let malformed = |mismatch: Mismatch| mismatch.at(node.op.name(), &node.path);
     let cut = match node.op.clone() {
         Op::Matmul(op) => {
+            let lhs_dim = match op.lhs {
+                LhsLayout::RowMajor => lhs.rank() - 1,
+                LhsLayout::Transposed => lhs.rank() - 2,
+                LhsLayout::Panels { .. } => return Ok(None),
+            };
             let rhs_dim = match op.rhs {
                 RhsLayout::RowMajor => rhs.rank() - 2,
                 RhsLayout::Transposed | RhsLayout::TransposedHalves => rhs.rank() - 1,
@@ -72,7 +77,7 @@ fn cut(graph: &Graph, node: &Node) -> Result<Option<Cut>> {
             Cut {
                 op: Box::new(move |epilogue| Matmul { epilogue, ..op }.into()),
                 epilogue: op.epilogue,
-                dims: [lhs.rank() - if op.transpose_lhs { 2 } else { 1 }, rhs_dim],
+                dims: [lhs_dim, rhs_dim],
                 extent: depth,
                 packed: if op.rhs.is_halves() { 2 } else { 1 },
                 iterations: depth as u64,

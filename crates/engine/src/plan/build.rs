@@ -1,16 +1,16 @@
 //! From graph to plan: pieces, lowered ops, slots.
 
-use kiln_gpu::DeviceProfile;
-
 use super::partition::partition;
-use super::slots::{Event, Lifetimes, Stored};
-use super::{Plan, Port};
+use super::slots::{Assigned, Event, Lifetimes, Spot, Stored};
+use super::{Plan, Port, PortPiece};
+use crate::choices::Target;
 use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Origin, Value};
 use crate::lower::{Bound, Draft, Lowering, Piece, Placed, Storage, piece_limit};
-use crate::ops::Op;
+use crate::ops::{Op, Slice};
 use crate::tensor::DType;
 use crate::updates::{Assign, Rule};
+use crate::work;
 
 /// How a plan comes by the graph's constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,14 @@ pub enum Constants {
 }
 
 impl Plan {
-    /// Lowers a graph for a device.
+    /// Lowers a graph for a device, or for a [`Target`] that has choices besides.
     ///
     /// # Errors
     /// [`EngineError::RowTooLarge`] or [`EngineError::CannotSplit`] where the device cannot bind what an op needs.
-    pub fn build(graph: &Graph, profile: &DeviceProfile, constants: Constants) -> Result<Plan> {
+    pub fn build<'a>(graph: &Graph, target: impl Into<Target<'a>>, constants: Constants) -> Result<Plan> {
+        let target = target.into();
+        let profile = target.profile;
+        let constant = graph.constant_values();
         let mut stored: Vec<Stored> = vec![];
         let mut places: Vec<Vec<Piece>> = vec![];
         let ranges = partition(graph, profile)?;
@@ -42,6 +45,7 @@ impl Plan {
         for node in graph.nodes() {
             let output = node.output.index();
             let desc = graph.desc(node.output);
+            let first = drafts.len();
             places[output] =
                 match node.op {
                     Op::Reshape(_) => alias(graph, node.inputs[0], node.output, &places, &ranges)
@@ -52,11 +56,22 @@ impl Plan {
                             limit: piece_limit(profile),
                             why: "the new shape has other rows",
                         })?,
+                    Op::Slice(Slice { dim: 0, start: 0, .. })
+                        if let Some(pieces) =
+                            leading(graph, &stored, &places[node.inputs[0].index()], &ranges[output]) =>
+                    {
+                        pieces
+                    }
                     _ => place(&mut stored, node.output, &ranges[output], desc.row_elements()),
                 };
-            let placed = |value: Value| Placed { desc: graph.desc(value), pieces: &places[value.index()] };
+            let placed = |value: Value| Placed {
+                desc: graph.desc(value),
+                pieces: &places[value.index()],
+                constant: constant[value.index()],
+            };
             node.op.lower(&mut Lowering {
                 profile,
+                target,
                 op: node.op.name(),
                 path: &node.path,
                 inputs: node.inputs.iter().map(|&input| placed(input)).collect(),
@@ -64,18 +79,29 @@ impl Plan {
                 output: placed(node.output),
                 drafts: &mut drafts,
             })?;
+            work::count_node(graph, node, &mut drafts[first..]);
         }
         let mut events: Vec<Event> = drafts.drain(..).map(Event::Dispatch).collect();
+        // Copies end a compute pass: as far as they can wait, they do so together.
+        let mut last: Vec<Event> = vec![];
         for update in graph.updates() {
-            let placed = |value: &Value| Placed { desc: graph.desc(*value), pieces: &places[value.index()] };
+            let placed = |value: &Value| Placed {
+                desc: graph.desc(*value),
+                pieces: &places[value.index()],
+                constant: constant[value.index()],
+            };
             let (variables, inputs): (Vec<_>, Vec<_>) =
                 (update.variables.iter().map(placed).collect(), update.inputs.iter().map(placed).collect());
             if update.rule == Rule::Assign(Assign) {
-                events.extend(copies(inputs[0], variables[0]));
+                let from_variable = matches!(origin(graph, update.inputs[0]), Origin::Variable(_));
+                // What another update is about to replace is copied before.
+                let when = if from_variable { &mut events } else { &mut last };
+                when.extend(copies(inputs[0], variables[0]));
                 continue;
             }
             update.rule.lower(&mut Lowering {
                 profile,
+                target,
                 op: update.rule.name(),
                 path: &update.path,
                 inputs,
@@ -83,21 +109,27 @@ impl Plan {
                 variables,
                 drafts: &mut drafts,
             })?;
+            work::count_update(graph, update, &mut drafts);
             events.extend(drafts.drain(..).map(Event::Dispatch));
         }
+        events.append(&mut last);
         let ends: Vec<Storage> = graph
             .outputs()
             .iter()
             .flat_map(|(_, value)| places[value.index()].iter().map(|piece| piece.storage))
             .collect();
-        let (slots, steps, slot_of) = Lifetimes::new(graph, &stored, &ends, constants).assign(events);
+        let Assigned { slots, steps, spots, live } =
+            Lifetimes::new(graph, &stored, &ends, constants, &profile.limits).assign(events);
         let port = |name: &str, value: Value| Port {
             name: name.to_owned(),
             desc: graph.desc(value).clone(),
             value: stored[places[value.index()][0].storage.0 as usize].value,
             pieces: places[value.index()]
                 .iter()
-                .map(|piece| (slot_of(piece.storage), piece.rows.clone()))
+                .map(|piece| {
+                    let Spot { slot, offset } = spots[piece.storage.0 as usize];
+                    PortPiece { slot, offset, rows: piece.rows.clone() }
+                })
                 .collect(),
         };
         let inputs = graph.values().iter().enumerate().filter_map(|(index, info)| match &info.origin {
@@ -115,9 +147,19 @@ impl Plan {
             variables: variables.collect(),
             slots,
             steps,
+            live,
         };
         plan.check(&profile.limits)?;
         Ok(plan)
+    }
+}
+
+/// Where a value comes from, reshaping aside.
+fn origin(graph: &Graph, value: Value) -> &Origin {
+    let made = graph.nodes().iter().find(|node| node.output == value);
+    match made.filter(|node| matches!(node.op, Op::Reshape(_))) {
+        Some(reshape) => origin(graph, reshape.inputs[0]),
+        None => &graph.values()[value.index()].origin,
     }
 }
 
@@ -171,4 +213,18 @@ fn alias(
     }
     let same_rows = graph.desc(input).rows() == graph.desc(output).rows();
     (same_rows && from.iter().map(|piece| &piece.rows).eq(to)).then(|| from.clone())
+}
+
+/// The memory of the first rows of a computed value that lies in one piece: nothing has to be copied. What is given from
+/// outside may be replaced while the rows are still wanted.
+fn leading(
+    graph: &Graph,
+    stored: &[Stored],
+    from: &[Piece],
+    rows: &[std::ops::Range<usize>],
+) -> Option<Vec<Piece>> {
+    let ([only], [rows]) = (from, rows) else { return None };
+    let source = stored[only.storage.0 as usize].value;
+    (graph.values()[source.index()].origin == Origin::Node)
+        .then(|| vec![Piece { rows: rows.clone(), storage: only.storage }])
 }

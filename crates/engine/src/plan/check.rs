@@ -1,6 +1,7 @@
 //! Proves that a plan keeps its own rules, step by step.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use kiln_gpu::Limits;
 use kiln_kernels::Access;
@@ -17,13 +18,14 @@ impl Plan {
     /// # Errors
     /// [`EngineError::Plan`] naming the first step that breaks a rule.
     pub fn check(&self, limits: &Limits) -> Result<()> {
-        // Which value each slot holds at this point. A value may have several pieces, each in its own slot.
-        let mut holds: HashMap<SlotId, Value> = HashMap::new();
+        let mut holds = Contents::default();
         for port in &self.inputs {
-            for (slot, _) in &port.pieces {
-                if let Some(other) = holds.insert(*slot, port.value) {
-                    return self.broken(0, "", format!("input {} shares a slot with {other}", port.name));
+            for piece in &port.pieces {
+                let bytes = port.bytes(piece);
+                if let Some(other) = holds.any(piece.slot, &bytes) {
+                    return self.broken(0, "", format!("input {} shares its place with {other}", port.name));
                 }
+                holds.put(piece.slot, bytes, port.value);
             }
         }
         let mut replaced: HashSet<SlotId> = HashSet::new();
@@ -32,10 +34,10 @@ impl Plan {
                 Step::Dispatch(dispatch) => self
                     .dispatch_problem(dispatch, limits)
                     .or_else(|| self.value_problem(dispatch, &mut holds, &mut replaced)),
-                Step::Load { value, slot, elements, .. } => {
-                    holds.insert(*slot, *value);
-                    let bytes = (elements.len() * crate::DType::BYTES) as u64;
-                    (bytes > self.slots[slot.index()].bytes).then(|| format!("loads {bytes} bytes into less"))
+                Step::Load { value, slot, offset, elements, .. } => {
+                    let end = offset + (elements.len() * crate::DType::BYTES) as u64;
+                    holds.put(*slot, *offset..end, *value);
+                    (end > self.slots[slot.index()].bytes).then(|| "loads beyond its slot".to_owned())
                 }
                 Step::Copy { from, to } => {
                     let stale = replaced.contains(&from.slot);
@@ -45,8 +47,9 @@ impl Plan {
                     };
                     if stale {
                         Some("copies a variable that has been replaced".to_owned())
-                    } else if !self.keeps_value(from.slot) && holds.get(&from.slot) != Some(&from.value) {
-                        Some(format!("copies {} from a slot that holds another value", from.value))
+                    } else if !self.keeps_value(from.slot) && !holds.has(from.slot, &bytes(from), from.value)
+                    {
+                        Some(format!("copies {} from a place that holds another value", from.value))
                     } else if from.bytes != to.bytes || !fits(from) || !fits(to) {
                         Some("copies beyond a slot".to_owned())
                     } else {
@@ -63,12 +66,12 @@ impl Plan {
             }
         }
         for port in &self.outputs {
-            for (slot, _) in &port.pieces {
-                if replaced.contains(slot) {
+            for piece in &port.pieces {
+                if replaced.contains(&piece.slot) {
                     let problem = format!("output {} is a variable that has been replaced", port.name);
                     return self.broken(self.steps.len(), "", problem);
                 }
-                if !self.keeps_value(*slot) && holds.get(slot) != Some(&port.value) {
+                if !self.keeps_value(piece.slot) && !holds.has(piece.slot, &port.bytes(piece), port.value) {
                     let problem = format!("output {} is not in its slot at the end", port.name);
                     return self.broken(self.steps.len(), "", problem);
                 }
@@ -90,9 +93,9 @@ impl Plan {
     }
 
     /// Whether a binding is of a variable itself: an update's. Whatever is seen first in the slot is the variable.
-    fn of_variable(&self, binding: &Binding, holds: &mut HashMap<SlotId, Value>) -> bool {
+    fn of_variable(&self, binding: &Binding, holds: &mut Contents) -> bool {
         matches!(self.slots[binding.slot.index()].kind, SlotKind::Variable { .. })
-            && *holds.entry(binding.slot).or_insert(binding.value) == binding.value
+            && *holds.variables.entry(binding.slot).or_insert(binding.value) == binding.value
     }
 
     fn dispatch_problem(&self, dispatch: &Dispatch, limits: &Limits) -> Option<String> {
@@ -149,7 +152,7 @@ impl Plan {
     fn value_problem(
         &self,
         dispatch: &Dispatch,
-        holds: &mut HashMap<SlotId, Value>,
+        holds: &mut Contents,
         replaced: &mut HashSet<SlotId>,
     ) -> Option<String> {
         // An update reads its variables as well, but none that has been replaced before.
@@ -161,7 +164,7 @@ impl Plan {
                 }
                 Access::Read
                     if !self.keeps_value(binding.slot)
-                        && holds.get(&binding.slot) != Some(&binding.value) =>
+                        && !holds.has(binding.slot, &bytes(binding), binding.value) =>
                 {
                     return Some(format!("reads {} from a slot that does not hold it", binding.value));
                 }
@@ -172,7 +175,7 @@ impl Plan {
                     return Some(format!("writes {} over a constant or a variable", binding.value));
                 }
                 Access::ReadWrite => {
-                    holds.insert(binding.slot, binding.value);
+                    holds.put(binding.slot, bytes(binding), binding.value);
                 }
                 Access::Read => {}
             }
@@ -183,6 +186,54 @@ impl Plan {
     fn broken(&self, step: usize, path: &str, problem: String) -> Result<()> {
         Err(EngineError::Plan { plan: self.name.clone(), step, path: path.to_owned(), problem })
     }
+}
+
+/// Which value lies where at some point of a plan.
+#[derive(Default)]
+struct Contents {
+    /// Of each slot the bytes that hold something; none overlap.
+    values: HashMap<SlotId, Vec<(Range<u64>, Value)>>,
+    /// The value that stands for the variable in its slot.
+    variables: HashMap<SlotId, Value>,
+}
+
+impl Contents {
+    /// Any value that has some of these bytes.
+    fn any(&self, slot: SlotId, bytes: &Range<u64>) -> Option<Value> {
+        let held = self.values.get(&slot)?;
+        held.iter().find(|(range, _)| overlap(range, bytes)).map(|(_, value)| *value)
+    }
+
+    /// Whether all of these bytes hold the value.
+    fn has(&self, slot: SlotId, bytes: &Range<u64>, value: Value) -> bool {
+        let held = self.values.get(&slot).map_or(&[][..], Vec::as_slice);
+        let mine = held.iter().filter(|(range, other)| *other == value && overlap(range, bytes));
+        let covered: u64 =
+            mine.map(|(range, _)| range.end.min(bytes.end) - range.start.max(bytes.start)).sum();
+        covered == bytes.end - bytes.start
+    }
+
+    /// Writes a value over whatever was there.
+    fn put(&mut self, slot: SlotId, bytes: Range<u64>, value: Value) {
+        let held = self.values.entry(slot).or_default();
+        let before = std::mem::take(held);
+        for (range, other) in before {
+            for rest in [range.start..range.end.min(bytes.start), range.start.max(bytes.end)..range.end] {
+                if !rest.is_empty() {
+                    held.push((rest, other));
+                }
+            }
+        }
+        held.push((bytes, value));
+    }
+}
+
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+fn bytes(binding: &Binding) -> Range<u64> {
+    binding.offset..binding.offset + binding.bytes
 }
 
 fn slots(dispatch: &Dispatch, access: Access) -> impl Iterator<Item = SlotId> {

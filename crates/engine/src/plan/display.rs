@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LoadSource, Plan, SlotKind, Step};
+use super::{LoadSource, Plan, PortPiece, SlotKind, Step};
 use kiln_kernels::Access;
 
 impl fmt::Display for Plan {
@@ -20,19 +20,24 @@ impl fmt::Display for Plan {
         }
         for (kind, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
             for port in ports {
-                let pieces: Vec<String> =
-                    port.pieces.iter().map(|(slot, rows)| format!("slot {} rows {rows:?}", slot.0)).collect();
+                let pieces: Vec<String> = port
+                    .pieces
+                    .iter()
+                    .map(|PortPiece { slot, offset, rows }| {
+                        format!("slot {}{} rows {rows:?}", slot.0, Offset(*offset))
+                    })
+                    .collect();
                 writeln!(f, "  {kind} \"{}\" {} in {}", port.name, port.desc, pieces.join(", "))?;
             }
         }
         for step in &self.steps {
             match step {
-                Step::Load { slot, source, elements, .. } => {
+                Step::Load { slot, offset, source, elements, .. } => {
                     let source = match source {
                         LoadSource::Weight(name) => format!("\"{name}\""),
                         LoadSource::Literal(_) => "literal".to_owned(),
                     };
-                    writeln!(f, "  load {source} {elements:?} -> {}", slot.0)?;
+                    writeln!(f, "  load {source} {elements:?} -> {}{}", slot.0, Offset(*offset))?;
                 }
                 Step::Copy { from, to } => {
                     writeln!(
@@ -54,14 +59,21 @@ impl fmt::Display for Plan {
                     for (binding, shape) in dispatch.bindings.iter().zip(dispatch.kernel.bindings) {
                         let arrow = if binding.access == Access::Read { "<-" } else { "->" };
                         write!(f, " {}{arrow}{}", shape.name, binding.slot.0)?;
-                        if binding.offset > 0 {
-                            write!(f, "+{}", binding.offset)?;
-                        }
+                        write!(f, "{}", Offset(binding.offset))?;
                     }
                     writeln!(f, "  # {}", dispatch.path)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// `+256`, or nothing for 0.
+struct Offset(u64);
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, "+{}", self.0) } else { Ok(()) }
     }
 }

@@ -2,12 +2,21 @@
 
 use std::ops::Range;
 
+use kiln_gpu::Limits;
 use kiln_kernels::Access;
 
+use super::fit::{Rules, Stay, fit, largest_live_set};
 use super::{Binding, Constants, Dispatch, LoadSource, Slot, SlotId, SlotKind, Step};
 use crate::graph::{Graph, Origin, Value};
 use crate::lower::{Bound, Draft, Storage};
 use crate::tensor::DType;
+
+/// The moment at which inputs are written, and that at which outputs are read.
+const BEFORE: usize = 0;
+const AFTER: usize = usize::MAX;
+
+/// Where values begin in a slot: whole cache lines, whatever the widest load of a kernel is.
+const ALIGNMENT: u64 = 256;
 
 /// What a storage holds.
 #[derive(Clone, Debug)]
@@ -43,6 +52,20 @@ impl Event {
             Event::Copy { from, to } => vec![from.storage, to.storage],
         }
     }
+
+    /// Pairs that one buffer can't hold: what is written, with everything else that is bound beside it.
+    fn apart(&self) -> Vec<(Storage, Storage)> {
+        match self {
+            Event::Copy { from, to } => vec![(from.storage, to.storage)],
+            Event::Dispatch(draft) => {
+                let bound = || draft.bindings.iter().zip(draft.kernel.bindings);
+                let written = bound().filter(|(_, shape)| shape.access == Access::ReadWrite);
+                let pairs = written
+                    .flat_map(|(written, _)| bound().map(|(other, _)| (written.storage, other.storage)));
+                pairs.filter(|(written, other)| written != other).collect()
+            }
+        }
+    }
 }
 
 /// Where a storage's slot comes from.
@@ -53,15 +76,36 @@ enum Home {
     Own { kind: SlotKind, load: bool },
 }
 
+/// A place in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) slot: SlotId,
+    /// First byte.
+    pub(super) offset: u64,
+}
+
+/// What nothing touches is nowhere.
+const NOWHERE: Spot = Spot { slot: SlotId(u32::MAX), offset: 0 };
+
+/// What comes out.
+pub(super) struct Assigned {
+    pub(super) slots: Vec<Slot>,
+    pub(super) steps: Vec<Step>,
+    /// Where each storage lies.
+    pub(super) spots: Vec<Spot>,
+    /// The largest live set of pooled storages.
+    pub(super) live: u64,
+}
+
 /// Decides the slots of one plan.
 pub(super) struct Lifetimes<'a> {
     graph: &'a Graph,
     stored: &'a [Stored],
     ends: &'a [Storage],
     constants: Constants,
+    limits: &'a Limits,
     slots: Vec<Slot>,
-    slot_of: Vec<Option<SlotId>>,
-    free: Vec<SlotId>,
+    spots: Vec<Spot>,
 }
 
 impl<'a> Lifetimes<'a> {
@@ -70,16 +114,10 @@ impl<'a> Lifetimes<'a> {
         stored: &'a [Stored],
         ends: &'a [Storage],
         constants: Constants,
+        limits: &'a Limits,
     ) -> Self {
-        Self {
-            graph,
-            stored,
-            ends,
-            constants,
-            slots: vec![],
-            slot_of: vec![None; stored.len()],
-            free: vec![],
-        }
+        let spots = vec![NOWHERE; stored.len()];
+        Self { graph, stored, ends, constants, limits, slots: vec![], spots }
     }
 
     fn home(&self, storage: Storage) -> Home {
@@ -104,79 +142,111 @@ impl<'a> Lifetimes<'a> {
         }
     }
 
-    /// Slots, steps, and the slot of each storage.
-    pub(super) fn assign(mut self, events: Vec<Event>) -> (Vec<Slot>, Vec<Step>, impl Fn(Storage) -> SlotId) {
-        let mut last_use = vec![None; self.stored.len()];
-        for (index, event) in events.iter().enumerate() {
-            for storage in event.touched() {
-                last_use[storage.0 as usize] = Some(index);
-            }
-        }
-        for end in self.ends {
-            last_use[end.0 as usize] = Some(usize::MAX);
-        }
+    pub(super) fn assign(mut self, events: Vec<Event>) -> Assigned {
+        let stays = self.stays(&events);
+        let live = self.share(&stays, &events);
+        let mut opened = vec![false; self.stored.len()];
         let mut steps = vec![];
-        // Inputs are written before the first step; results that no step makes must exist as well.
-        for index in 0..self.stored.len() {
-            let storage = Storage(index as u32);
-            let origin = &self.graph.values()[self.stored[index].value.index()].origin;
-            if matches!(origin, Origin::Input(_)) || (*origin != Origin::Node && self.ends.contains(&storage))
-            {
-                self.open(storage, &mut steps);
+        // Results that no step makes must exist as well.
+        for (index, stay) in stays.iter().enumerate() {
+            if stay.is_some_and(|stay| stay.from == BEFORE) {
+                self.open(Storage(index as u32), &mut opened, &mut steps);
             }
         }
-        for (index, event) in events.into_iter().enumerate() {
-            let touched = event.touched();
-            for &storage in &touched {
-                self.open(storage, &mut steps);
+        for event in events {
+            for storage in event.touched() {
+                self.open(storage, &mut opened, &mut steps);
             }
             steps.push(self.step(event));
-            for storage in touched {
-                self.close(storage, last_use[storage.0 as usize] == Some(index));
-            }
         }
-        let slot_of: Vec<SlotId> = self.slot_of.iter().map(|slot| slot.unwrap_or(SlotId(u32::MAX))).collect();
-        (self.slots, steps, move |storage: Storage| slot_of[storage.0 as usize])
+        Assigned { slots: self.slots, steps, spots: self.spots, live }
     }
 
-    /// Gives a storage its slot, if it has none yet.
-    fn open(&mut self, storage: Storage, steps: &mut Vec<Step>) {
+    /// From when to when each storage is needed; none for one that nothing touches. The step of event `i` is moment `i + 1`.
+    fn stays(&self, events: &[Event]) -> Vec<Option<Stay>> {
+        let mut stays: Vec<Option<Stay>> = vec![None; self.stored.len()];
+        let mut touch = |index: usize, moment: usize| {
+            let bytes = self.stored[index].bytes();
+            let stay = stays[index].get_or_insert(Stay { bytes, from: moment, to: moment });
+            stay.to = moment;
+        };
+        // Inputs are written before the first step; so is what comes out as it came in.
+        for (index, stored) in self.stored.iter().enumerate() {
+            let origin = &self.graph.values()[stored.value.index()].origin;
+            let ends = self.ends.contains(&Storage(index as u32));
+            if matches!(origin, Origin::Input(_)) || (*origin != Origin::Node && ends) {
+                touch(index, BEFORE);
+            }
+        }
+        for (index, event) in events.iter().enumerate() {
+            event.touched().into_iter().for_each(|storage| touch(storage.0 as usize, index + 1));
+        }
+        self.ends.iter().for_each(|end| touch(end.0 as usize, AFTER));
+        stays
+    }
+
+    /// Gives each storage that is needed its place, and tells the largest live set of those that share slots.
+    fn share(&mut self, stays: &[Option<Stay>], events: &[Event]) -> u64 {
+        let needed = || stays.iter().enumerate().filter_map(|(index, stay)| Some((index, (*stay)?)));
+        let is_pooled = |index: usize| matches!(self.home(Storage(index as u32)), Home::Pooled { .. });
+        let (pooled, together): (Vec<usize>, Vec<Stay>) =
+            needed().filter(|&(index, _)| is_pooled(index)).unzip();
+        let position = |storage: Storage| pooled.binary_search(&(storage.0 as usize)).ok();
+        let mut apart = vec![vec![]; together.len()];
+        for (one, other) in events.iter().flat_map(Event::apart) {
+            if let (Some(one), Some(other)) = (position(one), position(other)) {
+                apart[one].push(other);
+                apart[other].push(one);
+            }
+        }
+        let besides = match self.constants {
+            Constants::Resident => {
+                needed().filter(|&(index, _)| !is_pooled(index)).map(|(_, stay)| stay.bytes).sum()
+            }
+            // What a prepare plan makes is not there yet while it works.
+            Constants::Streamed => 0,
+        };
+        let (alignment, largest) =
+            (ALIGNMENT.max(self.limits.storage_alignment.into()), self.limits.max_buffer);
+        let fitting = fit(&together, Rules { apart: &apart, alignment, largest, besides });
+        // Slots are numbered in the order in which they come into use: a plan reads more easily that way.
+        let mut slot_of_place: Vec<Option<SlotId>> = vec![None; fitting.sizes.len()];
+        let mut arrivals: Vec<(usize, Stay)> = needed().collect();
+        arrivals.sort_by_key(|(_, stay)| stay.from);
+        for (index, stay) in arrivals {
+            self.spots[index] = match (self.home(Storage(index as u32)), pooled.binary_search(&index)) {
+                (Home::Own { kind, .. }, _) => {
+                    Spot { slot: self.add(Slot { bytes: stay.bytes, kind }), offset: 0 }
+                }
+                (Home::Pooled { .. }, Ok(position)) => {
+                    let (place, offset) = fitting.spots[position];
+                    let bytes = fitting.sizes[place];
+                    let slot = slot_of_place[place]
+                        .unwrap_or_else(|| self.add(Slot { bytes, kind: SlotKind::Pooled }));
+                    slot_of_place[place] = Some(slot);
+                    Spot { slot, offset }
+                }
+                (Home::Pooled { .. }, Err(_)) => NOWHERE,
+            };
+        }
+        largest_live_set(&together)
+    }
+
+    /// Has a storage loaded, where a load fills it, before the first step that needs it.
+    fn open(&self, storage: Storage, opened: &mut [bool], steps: &mut Vec<Step>) {
         let index = storage.0 as usize;
-        if self.slot_of[index].is_some() {
+        if std::mem::replace(&mut opened[index], true) {
             return;
         }
-        let bytes = self.stored[index].bytes();
-        let (slot, load) = match self.home(storage) {
-            Home::Own { kind, load } => (self.add(Slot { bytes, kind }), load),
-            Home::Pooled { load } => (self.take(bytes), load),
+        let (Home::Own { load: true, .. } | Home::Pooled { load: true }) = self.home(storage) else { return };
+        let Spot { slot, offset } = self.spots[index];
+        let (value, elements) = (self.stored[index].value, self.stored[index].range());
+        let source = match &self.graph.values()[value.index()].origin {
+            Origin::Literal(bits) => LoadSource::Literal(bits[elements.clone()].to_vec()),
+            Origin::Constant(name) => LoadSource::Weight(name.clone()),
+            _ => return,
         };
-        self.slot_of[index] = Some(slot);
-        if load {
-            let (value, elements) = (self.stored[index].value, self.stored[index].range());
-            let source = match &self.graph.values()[value.index()].origin {
-                Origin::Literal(bits) => LoadSource::Literal(bits[elements.clone()].to_vec()),
-                Origin::Constant(name) => LoadSource::Weight(name.clone()),
-                _ => return,
-            };
-            steps.push(Step::Load { value, slot, source, elements });
-        }
-    }
-
-    /// The free slot that wastes least, or the largest one, grown, or a new one.
-    fn take(&mut self, bytes: u64) -> SlotId {
-        let fitting = self.free.iter().copied().filter(|slot| self.slots[slot.index()].bytes >= bytes);
-        let best = fitting.min_by_key(|slot| self.slots[slot.index()].bytes);
-        let chosen =
-            best.or_else(|| self.free.iter().copied().max_by_key(|slot| self.slots[slot.index()].bytes));
-        match chosen {
-            Some(slot) => {
-                self.free.retain(|&other| other != slot);
-                let held = &mut self.slots[slot.index()].bytes;
-                *held = bytes.max(*held);
-                slot
-            }
-            None => self.add(Slot { bytes, kind: SlotKind::Pooled }),
-        }
+        steps.push(Step::Load { value, slot, offset, source, elements });
     }
 
     fn add(&mut self, slot: Slot) -> SlotId {
@@ -184,21 +254,12 @@ impl<'a> Lifetimes<'a> {
         SlotId(self.slots.len() as u32 - 1)
     }
 
-    /// Frees a pooled slot after its storage's last use.
-    fn close(&mut self, storage: Storage, over: bool) {
-        let Some(slot) = self.slot_of[storage.0 as usize] else { return };
-        if over && self.slots[slot.index()].kind == SlotKind::Pooled && !self.free.contains(&slot) {
-            self.free.push(slot);
-        }
-    }
-
     fn step(&self, event: Event) -> Step {
-        let binding = |bound: &Bound, access| Binding {
-            slot: self.slot_of[bound.storage.0 as usize].unwrap_or(SlotId(u32::MAX)),
-            offset: bound.offset,
-            bytes: bound.bytes,
-            access,
-            value: self.stored[bound.storage.0 as usize].value,
+        let binding = |bound: &Bound, access| {
+            let index = bound.storage.0 as usize;
+            let Spot { slot, offset } = self.spots[index];
+            let value = self.stored[index].value;
+            Binding { slot, offset: offset + bound.offset, bytes: bound.bytes, access, value }
         };
         match event {
             Event::Copy { from, to } => {
@@ -214,6 +275,9 @@ impl<'a> Lifetimes<'a> {
                     overrides: draft.overrides,
                     params: draft.params,
                     workgroups: draft.workgroups,
+                    op: draft.op,
+                    work: draft.work,
+                    bytes: draft.bytes,
                 })
             }
         }

@@ -1,8 +1,15 @@
 //! Which kernel computes a convolution.
 
-use kiln_gpu::DeviceProfile;
-use kiln_kernels::{conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_register, conv2d_shared};
+use std::borrow::Cow;
 
+use kiln_gpu::DeviceProfile;
+use kiln_kernels::{
+    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_naive, conv2d_register,
+    conv2d_shared, conv2d_spread,
+};
+
+use super::tiles::{self, Tiles};
+use crate::choices::Candidate;
 use crate::lower::piece_limit;
 use crate::ops::{Conv2d, ConvGeometry, ConvWeight, PANEL};
 use crate::tensor::DType;
@@ -13,10 +20,32 @@ use crate::window::Axis;
 pub(crate) enum ConvKernel {
     Register(conv2d_register::Variant, Sharing),
     Block(conv2d_block::Variant),
+    Lanes(conv2d_lanes::Variant),
+    Spread(conv2d_spread::Variant),
     Depthwise(conv2d_depthwise::Variant, Sharing),
     DepthwiseRows(conv2d_depthwise_rows::Variant),
     Shared(conv2d_shared::Variant),
     Naive,
+}
+
+impl Candidate for ConvKernel {
+    fn name(&self) -> Cow<'static, str> {
+        let (kernel, sharing) = match self {
+            Self::Register(variant, sharing) => (variant.kernel(), *sharing),
+            Self::Block(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
+            Self::Lanes(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
+            Self::Spread(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
+            Self::Depthwise(variant, sharing) => (variant.kernel(), *sharing),
+            Self::DepthwiseRows(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
+            Self::Shared(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
+            Self::Naive => (conv2d_naive::Variant::Base.kernel(), Sharing::NEIGHBOURS),
+        };
+        let Sharing { pixel_step, tap_step } = sharing;
+        Cow::Owned(match sharing == Sharing::NEIGHBOURS {
+            true => kernel.to_string(),
+            false => format!("{kernel} steps {pixel_step}:{tap_step}"),
+        })
+    }
 }
 
 /// How the pixels of a tile hand on their inputs from tap to tap.
@@ -76,27 +105,71 @@ pub(crate) fn wants_conv_panels(profile: &DeviceProfile, geometry: &ConvGeometry
     profile.kind.is_software() && !geometry.is_depthwise() && bytes as u64 <= piece_limit(profile)
 }
 
-/// The kernel for a convolution whose weight lies as `op` says.
-pub(crate) fn conv2d(profile: &DeviceProfile, op: &Conv2d, geometry: &ConvGeometry) -> ConvKernel {
+/// The kernels for a convolution whose weight lies as `op` says, the table's choice first.
+pub(crate) fn conv2d_candidates(
+    profile: &DeviceProfile,
+    op: &Conv2d,
+    geometry: &ConvGeometry,
+) -> Vec<ConvKernel> {
     match (op.weight, profile.kind.is_software(), geometry.is_depthwise()) {
         (ConvWeight::Panels { .. }, _, _) => panels(geometry),
-        (_, true, true) => depthwise(geometry),
+        (ConvWeight::Taps { .. }, _, _) => super::conv2d_by_taps(profile, geometry).into_iter().collect(),
+        (_, true, true) => vec![depthwise(geometry)],
         (_, false, true) => {
-            ConvKernel::Depthwise(conv2d_depthwise::Variant::Gpu, Sharing::none(&geometry.axes[1]))
+            vec![ConvKernel::Depthwise(conv2d_depthwise::Variant::Gpu, Sharing::none(&geometry.axes[1]))]
         }
-        (_, true, false) => ConvKernel::Naive,
-        (_, false, false) => ConvKernel::Shared(shared(geometry)),
+        (_, true, false) => vec![ConvKernel::Naive],
+        (_, false, false) => conv2d_parts_candidates(profile, geometry, 1),
     }
 }
 
-fn shared(geometry: &ConvGeometry) -> conv2d_shared::Variant {
-    use conv2d_shared::Variant;
+/// The kernels for a convolution on a GPU that is made in parts of its depth, the table's choice first.
+pub(crate) fn conv2d_parts_candidates(
+    profile: &DeviceProfile,
+    geometry: &ConvGeometry,
+    parts: usize,
+) -> Vec<ConvKernel> {
+    let mut variants: Vec<_> = shared(geometry).collect();
+    variants.sort_by_key(|&variant| {
+        let tiles = cut(geometry, variant).split(parts);
+        (tiles.time(profile), tiles.outputs())
+    });
+    variants.into_iter().map(ConvKernel::Shared).collect()
+}
+
+/// In how many parts of its depth a convolution may be made, the table's choice first.
+pub(crate) fn conv2d_parts(
+    profile: &DeviceProfile,
+    op: &Conv2d,
+    geometry: &ConvGeometry,
+) -> Vec<(&'static str, usize)> {
+    if profile.kind.is_software() || op.weight != ConvWeight::Plain || geometry.is_depthwise() {
+        return vec![("1", 1)];
+    }
+    let outputs: usize = geometry.output_shape().iter().product();
+    let time = |parts| {
+        let times = shared(geometry).map(|variant| cut(geometry, variant).split(parts).time(profile));
+        times.min().unwrap_or(u64::MAX / 4)
+    };
+    tiles::parts(profile, geometry.depth(), outputs as u64, time)
+}
+
+/// The variants of tiles in workgroup memory that can read the weight, one of each size.
+fn shared(geometry: &ConvGeometry) -> impl Iterator<Item = conv2d_shared::Variant> {
+    let wide = if geometry.depth().is_multiple_of(4) { 4 } else { 1 };
+    conv2d_shared::Variant::ALL.iter().copied().filter(move |variant| variant.wide() == wide)
+}
+
+/// The tiles that a variant cuts a convolution into.
+fn cut(geometry: &ConvGeometry, variant: conv2d_shared::Variant) -> Tiles {
     let pixels: usize = geometry.batch * geometry.output().iter().product::<usize>();
-    match geometry.group_out() {
-        0..=16 => Variant::T16,
-        17..64 => Variant::T32,
-        _ if pixels < 64 => Variant::T32,
-        _ => Variant::T64,
+    let channel_tiles = geometry.groups * geometry.group_out().div_ceil(variant.tile_oc() as usize);
+    Tiles {
+        count: (channel_tiles * pixels.div_ceil(variant.tile_pixels() as usize)) as u64,
+        sides: [variant.tile_oc(), variant.tile_pixels()],
+        own: [variant.own_oc(), variant.own_pixels()],
+        threads: variant.threads(),
+        depth: geometry.depth(),
     }
 }
 
@@ -106,24 +179,35 @@ fn in_blocks(geometry: &ConvGeometry) -> bool {
     (geometry.in_channels * height.input * width.input).is_multiple_of(4)
 }
 
-/// The kernel with panels of weights that takes least time.
-fn panels(geometry: &ConvGeometry) -> ConvKernel {
-    let (variant, sharing) = register(geometry);
-    let block = block(geometry).filter(|&(_, time)| time < cost(geometry, variant, sharing));
-    block.map_or(ConvKernel::Register(variant, sharing), |(variant, _)| ConvKernel::Block(variant))
+/// The kernels with panels of weights, those that should take least time first, up to a quarter more than the best: what
+/// should take longer is not worth a measurement.
+fn panels(geometry: &ConvGeometry) -> Vec<ConvKernel> {
+    let registers = registers(geometry)
+        .map(|(variant, sharing)| (ConvKernel::Register(variant, sharing), cost(geometry, variant, sharing)));
+    let blocks = blocks(geometry).map(|(variant, time)| (ConvKernel::Block(variant), time));
+    let mut ways: Vec<_> = registers.chain(blocks).collect();
+    ways.sort_by_key(|&(_, time)| time);
+    let best = ways.first().expect("some variant should take any window").1;
+    ways.into_iter().take_while(|&(_, time)| time <= best + best / 4).map(|(kernel, _)| kernel).collect()
 }
 
-/// The block variant that takes least time, of those that can, and that time.
-fn block(geometry: &ConvGeometry) -> Option<(conv2d_block::Variant, usize)> {
+/// The time of all invocations of the kernel that a software adapter takes, in multiply-adds of one.
+pub(super) fn direct_time(geometry: &ConvGeometry) -> usize {
+    let registers = registers(geometry).map(|(variant, sharing)| cost(geometry, variant, sharing));
+    registers.chain(blocks(geometry).map(|(_, time)| time)).min().unwrap_or(usize::MAX)
+}
+
+/// The block variants that can, and the time that each takes.
+fn blocks(geometry: &ConvGeometry) -> impl Iterator<Item = (conv2d_block::Variant, usize)> {
     let [height, width] = &geometry.axes;
-    let fits = |variant: &conv2d_block::Variant| {
+    let fits = move |variant: &conv2d_block::Variant| {
         let taps = variant.taps() as usize;
         let plain = |axis: &Axis| axis.kernel == taps && axis.stride == 1 && axis.dilation == 1;
         let full = width.before == taps - 1 && width.after == taps - 1;
         let whole_row = full && width.output() <= variant.cols() as usize;
         in_blocks(geometry) && plain(height) && plain(width) && (variant.full() == 0 || whole_row)
     };
-    let time = |variant: conv2d_block::Variant| {
+    let time = move |variant: conv2d_block::Variant| {
         let [rows, cols, taps, vecs] =
             [variant.rows(), variant.cols(), variant.taps(), variant.vecs()].map(|count| count as usize);
         // Elements of a row of inputs, and how many products each tap makes of it.
@@ -142,14 +226,14 @@ fn block(geometry: &ConvGeometry) -> Option<(conv2d_block::Variant, usize)> {
         if vecs > 1 { time + time / 8 } else { time }
     };
     let variants = conv2d_block::Variant::ALL.iter().copied().filter(fits);
-    variants.map(|variant| (variant, time(variant))).min_by_key(|&(_, time)| time)
+    variants.map(move |variant| (variant, time(variant)))
 }
 
-/// The register variant that takes least time, as the sum of what its invocations do.
-fn register(geometry: &ConvGeometry) -> (conv2d_register::Variant, Sharing) {
+/// The register variants that can, each in all ways that it can.
+fn registers(geometry: &ConvGeometry) -> impl Iterator<Item = (conv2d_register::Variant, Sharing)> {
     let width = &geometry.axes[1];
     let blocks = in_blocks(geometry);
-    let ways = conv2d_register::Variant::ALL.iter().flat_map(|&variant| {
+    conv2d_register::Variant::ALL.iter().flat_map(move |&variant| {
         let sharings = match (variant.wide() > 1, variant.taps()) {
             (true, taps) => {
                 let fits = width.kernel == taps as usize && width.stride == variant.stride() as usize;
@@ -163,9 +247,7 @@ fn register(geometry: &ConvGeometry) -> (conv2d_register::Variant, Sharing) {
             }
         };
         sharings.into_iter().flatten().map(move |sharing| (variant, sharing))
-    });
-    let best = ways.min_by_key(|&(variant, sharing)| cost(geometry, variant, sharing));
-    best.expect("some variant should take any window")
+    })
 }
 
 // What takes how long, in multiply-adds of one invocation: fitted to the rates of all variants on lavapipe.
@@ -256,8 +338,10 @@ mod tests {
             ([64, 1, 3136], 256, 1, ConvOptions::default(), Variant::Row24X1),
             ([512, 1, 49], 2048, 1, ConvOptions::default(), Variant::Any28),
         ] {
-            let (variant, _) = register(&geometry(input, out, kernel, options));
-            assert_eq!(variant, expected, "{kernel}x{kernel} of {input:?}, {options:?}");
+            let geometry = geometry(input, out, kernel, options);
+            let best = registers(&geometry).min_by_key(|&(variant, way)| cost(&geometry, variant, way));
+            let variant = best.map(|(variant, _)| variant);
+            assert_eq!(variant, Some(expected), "{kernel}x{kernel} of {input:?}, {options:?}");
         }
     }
 
@@ -286,11 +370,39 @@ mod tests {
             ([512, 28, 28], 512, 3, padded(1), None),
             ([512, 14, 14], 512, 3, padded(1), None),
         ] {
-            let chosen = match panels(&geometry(input, out, kernel, options)) {
+            let chosen = match panels(&geometry(input, out, kernel, options))[0] {
                 ConvKernel::Block(variant) => Some(variant),
                 _ => None,
             };
             assert_eq!(chosen, expected, "{kernel}x{kernel} of {input:?}, {options:?}");
+        }
+    }
+
+    /// Large tiles where there are enough to fill a GPU, and vectors of weights where the depth has them.
+    #[test]
+    fn what_gpus_run() {
+        use conv2d_shared::Variant;
+        let same = ConvOptions { padding: Padding::all(1), ..Default::default() };
+        let chosen = |kind, batch, input: [usize; 3], out, kernel, options| {
+            let mut geometry = geometry(input, out, kernel, options);
+            geometry.batch = batch;
+            let profile = DeviceProfile::made_up(kind, kiln_gpu::Limits::BASELINE);
+            match conv2d_parts_candidates(&profile, &geometry, 1)[0] {
+                ConvKernel::Shared(variant) => variant,
+                other => panic!("{other:?}"),
+            }
+        };
+        use kiln_gpu::DeviceKind::{Discrete, Integrated};
+        for (batch, input, out, kernel, options, discrete, integrated) in [
+            (1, [3, 224, 224], 64, 3, same, Variant::T64x128, Variant::T64x128),
+            (1, [64, 224, 224], 64, 3, same, Variant::T64x128Wide, Variant::T64x128Wide),
+            (32, [256, 56, 56], 256, 3, same, Variant::T128Wide, Variant::T128Wide),
+            (1, [256, 56, 56], 256, 3, same, Variant::T64Wide, Variant::T128Wide),
+            (1, [512, 14, 14], 512, 3, same, Variant::T32Wide, Variant::T32Wide),
+            (1, [3, 224, 224], 8, 5, ConvOptions::default(), Variant::T16, Variant::T16),
+        ] {
+            let both = [Discrete, Integrated].map(|kind| chosen(kind, batch, input, out, kernel, options));
+            assert_eq!(both, [discrete, integrated], "{batch} of {input:?}");
         }
     }
 

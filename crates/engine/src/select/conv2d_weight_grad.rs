@@ -1,8 +1,11 @@
 //! Which kernel computes the gradient of a convolution by its weight, and in how many parts.
 
 use kiln_gpu::DeviceProfile;
-use kiln_kernels::{conv2d_grad_weight_points, conv2d_grad_weight_rows, conv2d_grad_weight_shared};
+use kiln_kernels::{
+    conv2d_grad_weight_lanes, conv2d_grad_weight_points, conv2d_grad_weight_rows, conv2d_grad_weight_shared,
+};
 
+use super::conv2d_lanes::{LANES, fills_lanes};
 use super::{SOFTWARE_ITERATIONS, looped};
 use crate::lower::piece_limit;
 use crate::ops::ConvGeometry;
@@ -12,6 +15,7 @@ use crate::window::Axis;
 /// A kernel of the conv2d_grad_weight family in one of its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WeightGradKernel {
+    Lanes(conv2d_grad_weight_lanes::Variant),
     Rows(conv2d_grad_weight_rows::Variant),
     Points(conv2d_grad_weight_points::Variant),
     Gather,
@@ -24,6 +28,9 @@ pub(crate) fn conv2d_weight_grad(
     geometry: &ConvGeometry,
     images: usize,
 ) -> WeightGradKernel {
+    if let Some(variant) = lanes(profile, geometry) {
+        return WeightGradKernel::Lanes(variant);
+    }
     if profile.kind.is_software() {
         let rows = conv2d_grad_weight_rows::Variant::ALL.iter().copied();
         let rows = rows.filter(|variant| fits(variant, geometry, images)).map(WeightGradKernel::Rows);
@@ -53,6 +60,8 @@ const FEWEST_PIXELS: usize = 512;
 
 /// Bytes of image and gradient that stay in a software adapter's caches while all tiles of a part read them.
 const CACHED: usize = 256 << 10;
+/// And those for the kernel whose lanes share the inputs: its epilogue takes longer beside the sums, its loads less.
+const CACHED_LANES: usize = 640 << 10;
 
 /// In how many parts the sum is made.
 pub(crate) fn weight_grad_parts(profile: &DeviceProfile, geometry: &ConvGeometry) -> usize {
@@ -67,7 +76,8 @@ pub(crate) fn weight_grad_parts(profile: &DeviceProfile, geometry: &ConvGeometry
         let [height, width] = geometry.axes.map(|axis| axis.input);
         let pixels: usize = geometry.output().iter().product();
         let image = geometry.in_channels * height * width + geometry.out_channels * pixels;
-        wanted = wanted.max((geometry.batch * image * DType::BYTES).div_ceil(CACHED));
+        let cached = if matches!(kernel, WeightGradKernel::Lanes(_)) { CACHED_LANES } else { CACHED };
+        wanted = wanted.max((geometry.batch * image * DType::BYTES).div_ceil(cached));
         needed = kernel.iterations(geometry, units).div_ceil(SOFTWARE_ITERATIONS / 2) as usize;
     }
     let pixels = geometry.batch * geometry.output().iter().product::<usize>();
@@ -75,6 +85,20 @@ pub(crate) fn weight_grad_parts(profile: &DeviceProfile, geometry: &ConvGeometry
     let bytes = geometry.out_channels * geometry.depth() * DType::BYTES;
     let most = (piece_limit(profile) / bytes as u64).max(1) as usize;
     wanted.min(pixels.div_ceil(FEWEST_PIXELS)).max(needed).min(units).min(most)
+}
+
+/// The variant whose lanes share the inputs, if one is made for maps of that width: where it is, it is the fastest.
+fn lanes(profile: &DeviceProfile, geometry: &ConvGeometry) -> Option<conv2d_grad_weight_lanes::Variant> {
+    let [height, width] = &geometry.axes;
+    let pixels = height.output() * width.output();
+    let takes = |variant: &conv2d_grad_weight_lanes::Variant| {
+        let [taps, wide, pad] = [variant.taps(), variant.width(), variant.pad()].map(|count| count as usize);
+        let eights = variant.bits() == 64;
+        let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, pad));
+        window && width.input == wide && (!eights || profile.int64 && pixels.is_multiple_of(8))
+    };
+    let variants = conv2d_grad_weight_lanes::Variant::ALL.iter().copied();
+    variants.filter(|_| fills_lanes(profile, geometry)).find(takes)
 }
 
 /// Whether a variant takes such a window, and image and gradient are made of whole blocks of four numbers.
@@ -118,6 +142,10 @@ impl WeightGradKernel {
     pub(crate) fn tiles(&self, geometry: &ConvGeometry) -> usize {
         let (group_in, group_out) = (geometry.group_in(), geometry.group_out());
         let tiles = match self {
+            // A workgroup's, which is one.
+            Self::Lanes(variant) => {
+                group_out.next_multiple_of(LANES) * group_in.div_ceil(variant.ics() as usize)
+            }
             Self::Rows(variant) => {
                 group_out.div_ceil(variant.ocs() as usize) * group_in.div_ceil(variant.ics() as usize)
             }
@@ -131,11 +159,12 @@ impl WeightGradKernel {
         geometry.groups * tiles
     }
 
-    /// What the sum over so many images is cut into parts by: pixels, blocks of four, or as many columns of a strip as
+    /// What the sum over so many images is cut into parts by: pixels, blocks of four, some rows, or as many columns of a strip as
     /// the kernel that goes down rows takes at once.
     pub(crate) fn units(&self, geometry: &ConvGeometry, images: usize) -> usize {
         let [height, width] = geometry.output();
         match self {
+            Self::Lanes(variant) => images * height.div_ceil(variant.rows() as usize),
             Self::Rows(variant) => {
                 let Strips { strips, .. } = Strips::of(geometry);
                 images * strips * width.div_ceil(variant.cols() as usize)
@@ -154,7 +183,7 @@ impl WeightGradKernel {
                 let step = looped(u64::from(variant.stride()), 0);
                 looped(units, looped(rows, step) + u64::from(variant.taps()))
             }
-            Self::Points(_) | Self::Gather => looped(units, 0),
+            Self::Lanes(_) | Self::Points(_) | Self::Gather => looped(units, 0),
             Self::Shared(_) => looped(units.div_ceil(16), 0),
         }
     }
@@ -179,6 +208,7 @@ impl WeightGradKernel {
                 let step = STEP + (8 + 8 * halves) * LOAD + 256 * halves;
                 self.tiles(geometry) * (self.units(geometry, images) * step + 64 * halves * OUTPUT)
             }
+            Self::Lanes(_) => 0,
             Self::Gather | Self::Shared(_) => self.tiles(geometry) * self.units(geometry, images) * GATHERED,
         }
     }
@@ -248,6 +278,25 @@ mod tests {
             let expected = expected.map_or(WeightGradKernel::Gather, WeightGradKernel::Rows);
             let chosen = conv2d_weight_grad(&software, &geometry(x, out, kernel, options), x[0]);
             assert_eq!(chosen, expected, "{kernel}x{kernel} of {x:?} to {out}, {options:?}");
+        }
+        use conv2d_grad_weight_lanes::Variant as Lanes;
+        let lavapipe = DeviceProfile { subgroup: (8, 8), subgroups: true, int64: true, ..software.clone() };
+        for (x, out, kernel, options, expected) in [
+            ([100, 20, 12, 12], 50, 5, plain, Some(Lanes::Five12)),
+            ([100, 20, 26, 26], 20, 3, plain, Some(Lanes::Three26)),
+            ([100, 20, 12, 12], 50, 3, plain, Some(Lanes::Three12)),
+            ([32, 64, 8, 8], 64, 3, same, Some(Lanes::ThreeSame8)),
+            // Planes of ten gradients are no whole vectors.
+            ([100, 20, 3, 12], 16, 3, plain, None),
+            ([100, 20, 12, 12], 10, 5, plain, None),
+            ([100, 20, 13, 13], 50, 5, plain, None),
+        ] {
+            let chosen = conv2d_weight_grad(&lavapipe, &geometry(x, out, kernel, options), x[0]);
+            let lanes = match chosen {
+                WeightGradKernel::Lanes(variant) => Some(variant),
+                _ => None,
+            };
+            assert_eq!(lanes, expected, "{kernel}x{kernel} of {x:?} to {out}, {options:?}");
         }
         for (out, expected) in
             [(64, conv2d_grad_weight_points::Variant::Wide), (8, conv2d_grad_weight_points::Variant::Narrow)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use kiln_gpu::{Buffer, Gpu};
 
-use super::create;
+use super::record::create;
 use crate::error::{EngineError, Result};
 use crate::plan::{Plan, Slot, SlotKind};
 use crate::tensor::{DType, TensorDesc};
@@ -58,7 +58,7 @@ impl Resident {
                 }
                 let buffer = create(gpu, slot)?;
                 let row = slot.bytes as usize / DType::BYTES / rows.len().max(1);
-                upload(gpu, &buffer, weights, name, rows.start * row..rows.end * row)?;
+                upload(gpu, &buffer, 0, weights, name, rows.start * row..rows.end * row)?;
                 self.constants.insert(key, buffer.clone());
                 Ok(buffer)
             }
@@ -69,6 +69,16 @@ impl Resident {
             }
             SlotKind::Pooled | SlotKind::Variable { .. } | SlotKind::Kept => create(gpu, slot),
         }
+    }
+
+    /// Bytes of all constants.
+    pub(super) fn constant_bytes(&self) -> u64 {
+        self.constants.values().map(Buffer::bytes).sum()
+    }
+
+    /// Bytes of all variables.
+    pub(super) fn variable_bytes(&self) -> u64 {
+        self.variables.values().flat_map(|variable| &variable.pieces).map(|(_, buffer)| buffer.bytes()).sum()
     }
 
     /// Refuses a plan that declares a known variable with another shape.
@@ -123,10 +133,11 @@ impl Resident {
 /// Buffers of a variable with the bytes that each holds, and its description.
 type VariableParts<'a> = (Vec<(&'a Buffer, Range<usize>)>, &'a TensorDesc);
 
-/// Reads elements of a weight and sends them to the start of a buffer, window by window.
+/// Reads elements of a weight and sends them to a buffer, from byte `offset` on, window by window.
 pub(super) fn upload(
     gpu: &Gpu,
     buffer: &Buffer,
+    offset: u64,
     weights: &dyn WeightSource,
     name: &str,
     elements: Range<usize>,
@@ -139,8 +150,8 @@ pub(super) fn upload(
         weights
             .read(name, start..end, part)
             .map_err(|error| EngineError::Weight { name: name.to_owned(), problem: error.to_string() })?;
-        let offset = ((start - elements.start) * DType::BYTES) as u64;
-        gpu.write(buffer, offset, bytemuck::cast_slice(part))?;
+        let at = offset + ((start - elements.start) * DType::BYTES) as u64;
+        gpu.write(buffer, at, bytemuck::cast_slice(part))?;
     }
     Ok(())
 }

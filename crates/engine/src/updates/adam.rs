@@ -55,7 +55,11 @@ impl UpdateRules for Adam {
             }
             .into_array();
             for span in spans(block.elements) {
-                let variant = if span.wide { adam::Variant::Quad } else { adam::Variant::Single };
+                let variant = match (span.wide, lowering.profile.kind.is_software()) {
+                    (true, false) => adam::Variant::Quad,
+                    (true, true) => adam::Variant::Once,
+                    (false, _) => adam::Variant::Single,
+                };
                 let params = adam::Params {
                     begin: span.range.start,
                     end: span.range.end,

@@ -58,7 +58,11 @@ impl UpdateRules for Sgd {
                     lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
                 } else {
                     use sgd_momentum::{Bindings, Overrides, Params, Variant};
-                    let variant = if span.wide { Variant::Quad } else { Variant::Single };
+                    let variant = match (span.wide, lowering.profile.kind.is_software()) {
+                        (true, false) => Variant::Quad,
+                        (true, true) => Variant::Once,
+                        (false, _) => Variant::Single,
+                    };
                     let params = Params { begin, end, momentum, weight_decay };
                     let momentum_buffer = lowering.variable(1, &block)?;
                     let bindings = Bindings { parameter, momentum_buffer, gradient, rates, guard };

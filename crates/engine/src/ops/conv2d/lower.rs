@@ -1,14 +1,15 @@
 //! From a convolution to dispatches.
 
 use kiln_kernels::{
-    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_naive, conv2d_register, conv2d_shared,
+    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_naive, conv2d_register,
+    conv2d_shared, conv2d_spread,
 };
 
 use super::{Conv2d, ConvGeometry};
-use crate::error::Result;
+use crate::error::{Mismatch, Result};
 use crate::lower::{Block, Bound, Lowering, Piece};
-use crate::ops::OpRules;
-use crate::select::{self, ConvKernel, Sharing};
+use crate::ops::{OpRules, SplitSum};
+use crate::select::{self, ConvKernel, Sharing, looped};
 use crate::window::Axis;
 
 /// Rows of outputs of a strip of the depthwise kernel: long enough that the two rows of the input loaded beside each
@@ -23,7 +24,7 @@ pub(super) fn lower(op: &Conv2d, lowering: &mut Lowering<'_>) -> Result<()> {
         .geometry(lowering.input(0).desc, lowering.input(1).desc)
         .map_err(|mismatch| mismatch.at(Conv2d::NAME, lowering.path))?
         .joined();
-    let kernel = select::conv2d(lowering.profile, op, &geometry);
+    let kernel = lowering.choose(*op, &select::conv2d_candidates(lowering.profile, op, &geometry));
     // The others have one loop over all taps of all channels.
     let naive = kernel == ConvKernel::Naive;
     lowering.check_iterations(if naive { geometry.iterations() } else { geometry.depth() as u64 })?;
@@ -36,10 +37,34 @@ pub(super) fn lower(op: &Conv2d, lowering: &mut Lowering<'_>) -> Result<()> {
         for piece in if by_pieces { weight.pieces } else { &weight.pieces[..1] } {
             let weight = if by_pieces { weight.bound(piece) } else { lowering.whole(1)? };
             let tensors = Tensors { input, weight, bias, residual, output: block.output };
-            Launch { op, geometry: &geometry, block: &block, tensors }.dispatch(lowering, kernel, piece)?;
+            Launch { op, geometry: &geometry, block: &block, tensors, parts: 1 }
+                .dispatch(lowering, kernel, piece)?;
         }
     }
     Ok(())
+}
+
+impl Conv2d {
+    /// The dispatches that make the stacked parts of a [`SplitSum`](crate::ops::SplitSum).
+    pub(crate) fn lower_parts(&self, split: &SplitSum, lowering: &mut Lowering<'_>) -> Result<()> {
+        let malformed = |mismatch: Mismatch| mismatch.at(SplitSum::NAME, lowering.path);
+        let (input, weight) = (lowering.input(0), lowering.input(1));
+        let geometry = self.geometry(input.desc, weight.desc).map_err(malformed)?.joined();
+        split.part(geometry.depth()).map_err(malformed)?;
+        let candidates = select::conv2d_parts_candidates(lowering.profile, &geometry, split.parts);
+        let kernel = lowering.choose(*split, &candidates);
+        let output = lowering.whole_output()?;
+        let elements = (lowering.output.desc.elements() / split.parts) as u32;
+        let block = Block { rows: 0..geometry.batch, elements, output };
+        let input = lowering.whole(0)?;
+        for piece in weight.pieces {
+            let tensors =
+                Tensors { input, weight: weight.bound(piece), bias: input, residual: input, output };
+            let launch = Launch { op: self, geometry: &geometry, block: &block, tensors, parts: split.parts };
+            launch.dispatch(lowering, kernel, piece)?;
+        }
+        Ok(())
+    }
 }
 
 impl ConvGeometry {
@@ -53,6 +78,12 @@ impl ConvGeometry {
             height.input = 1;
         }
         self
+    }
+
+    /// The side of a square window that a pipeline of its own is worth, 0 for others: such as most convolutions have.
+    fn baked_window(&self) -> u32 {
+        let [height, width] = self.kernel();
+        if height == width && [1, 3, 5, 7].contains(&height) { height as u32 } else { 0 }
     }
 }
 
@@ -71,6 +102,8 @@ struct Launch<'a> {
     geometry: &'a ConvGeometry,
     block: &'a Block,
     tensors: Tensors,
+    /// In how many stretches of the depth the sums are made, which only the kernel of tiles in workgroup memory can.
+    parts: usize,
 }
 
 /// The parameters of a kernel: those that all share, and its own.
@@ -108,15 +141,33 @@ macro_rules! window_params {
     }};
 }
 
+/// The parameters of a kernel that goes by planes of whole vectors.
+macro_rules! plane_params {
+    ($kernel:ident, $launch:expr, $row_tiles:expr) => {{
+        let geometry = $launch.geometry;
+        let blocks = |extents: [usize; 2]| (extents.iter().product::<usize>() / 4) as u32;
+        $kernel::Params {
+            batch: $launch.batch() as u32,
+            in_channels: geometry.in_channels as u32,
+            out_channels: geometry.out_channels as u32,
+            in_blocks: blocks(geometry.axes.map(|axis| axis.input)),
+            out_blocks: blocks(geometry.output()),
+            row_tiles: $row_tiles as u32,
+            flags: u32::from($launch.op.epilogue.bias),
+        }
+    }};
+}
+
 /// Adds the dispatch of so many invocations or workgroups.
 macro_rules! dispatch {
-    ($kernel:ident, $launch:expr, $lowering:expr, $variant:expr, $params:expr, $groups:expr) => {{
+    ($kernel:ident $({ $free:ident })?, $launch:expr, $lowering:expr, $variant:expr, $params:expr, $groups:expr) => {{
         let Tensors { input, weight, bias, residual, output } = $launch.tensors;
         let bindings = $kernel::Bindings { input, weight, bias, residual, output }.into_array();
         let epilogue = $launch.op.epilogue;
         let overrides = $kernel::Overrides {
             activation: epilogue.activation_code(),
             residual: u32::from(epilogue.residual),
+            $($free,)?
         };
         $lowering.dispatch($variant.kernel(), overrides.pairs(), &$params, bindings, $groups as u64)
     }};
@@ -160,6 +211,20 @@ impl Launch<'_> {
                 let workgroups = tiles.div_ceil(variant.threads() as usize);
                 dispatch!(conv2d_block, self, lowering, variant, params, workgroups)
             }
+            ConvKernel::Lanes(variant) => {
+                let row_tiles = height.div_ceil(variant.rows() as usize);
+                let params = plane_params!(conv2d_lanes, self, row_tiles);
+                let workgroups = self.batch() * row_tiles * self.panels(variant.threads());
+                dispatch!(conv2d_lanes, self, lowering, variant, params, workgroups)
+            }
+            ConvKernel::Spread(variant) => {
+                let row_tiles = geometry.axes[0].input.div_ceil(variant.rows() as usize);
+                lowering
+                    .check_iterations(looped(row_tiles as u64, looped(geometry.in_channels as u64, 0)))?;
+                let params = plane_params!(conv2d_spread, self, row_tiles);
+                let workgroups = self.batch() * self.panels(variant.threads());
+                dispatch!(conv2d_spread, self, lowering, variant, params, workgroups)
+            }
             ConvKernel::Depthwise(variant, sharing) => {
                 let Sharing { pixel_step, tap_step } = sharing;
                 let row_tiles = sharing.row_tiles(width, variant.pixels());
@@ -185,12 +250,15 @@ impl Launch<'_> {
             ConvKernel::Shared(variant) => {
                 let params = window_params!(
                     conv2d_shared, self, groups: groups, group_in: group_in, group_out: group_out,
-                    oc_start: oc_start, piece_oc: piece_oc,
+                    oc_start: oc_start, piece_oc: piece_oc, parts: self.parts,
+                    part_depth: geometry.depth() / self.parts,
                 );
                 let touched = (piece.rows.end - 1) / group_out - oc_start / group_out + 1;
                 let channel_tiles = touched * group_out.min(piece_oc).div_ceil(variant.tile_oc() as usize);
                 let pixel_tiles = (self.batch() * height * width).div_ceil(variant.tile_pixels() as usize);
-                dispatch!(conv2d_shared, self, lowering, variant, params, channel_tiles * pixel_tiles)
+                let window = geometry.baked_window();
+                let groups = self.parts * channel_tiles * pixel_tiles;
+                dispatch!(conv2d_shared { window }, self, lowering, variant, params, groups)
             }
             ConvKernel::Naive => {
                 let params = window_params!(
@@ -207,5 +275,10 @@ impl Launch<'_> {
 
     fn batch(&self) -> usize {
         self.block.rows.len()
+    }
+
+    /// Workgroups of so many lanes that have a channel each.
+    fn panels(&self, lanes: u32) -> usize {
+        self.geometry.out_channels.div_ceil(lanes as usize)
     }
 }

@@ -1,7 +1,8 @@
 //! From the gradient of a weight to dispatches.
 
 use kiln_kernels::{
-    conv2d_grad_weight_gather, conv2d_grad_weight_points, conv2d_grad_weight_rows, conv2d_grad_weight_shared,
+    conv2d_grad_weight_gather, conv2d_grad_weight_lanes, conv2d_grad_weight_points, conv2d_grad_weight_rows,
+    conv2d_grad_weight_shared,
 };
 
 use super::Conv2dWeightGrad;
@@ -105,6 +106,27 @@ impl Launch<'_> {
                     strip_rows: rows,
                     col_tiles: self.geometry.output()[1].div_ceil(variant.cols() as usize),
                 )
+            }
+            WeightGradKernel::Lanes(variant) => {
+                let [height, width] = self.geometry.output();
+                let in_plane: usize = self.geometry.axes.iter().map(|axis| axis.input).product();
+                let params = conv2d_grad_weight_lanes::Params {
+                    batch: self.images as u32,
+                    in_channels: self.geometry.in_channels as u32,
+                    out_channels: self.geometry.out_channels as u32,
+                    in_blocks: (in_plane / 4) as u32,
+                    out_blocks: (height * width / 4) as u32,
+                    row_tiles: height.div_ceil(variant.rows() as usize) as u32,
+                    parts: self.parts as u32,
+                    part_units: run as u32,
+                    row_start: self.piece.rows.start as u32,
+                    rows: self.piece.rows.len() as u32,
+                    flags: u32::from(self.adds),
+                };
+                let [input, grad, output] = self.tensors;
+                let bindings = conv2d_grad_weight_lanes::Bindings { input, grad, output }.into_array();
+                let workgroups = (tiles / variant.threads() as usize) as u64;
+                lowering.dispatch(variant.kernel(), [], &params, bindings, workgroups)
             }
             WeightGradKernel::Points(variant) => {
                 let params = conv2d_grad_weight_points::Params {

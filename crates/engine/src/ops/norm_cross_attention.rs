@@ -1,0 +1,130 @@
+//! RMS norm, query and attention of one row.
+
+use kiln_kernels::norm_cross_attention;
+
+use super::{OpRules, Scalar, expect};
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::row_weight::RowWeight;
+use crate::select::looped;
+use crate::tensor::{DType, TensorDesc};
+use crate::work::{self, Work};
+
+/// [`Attention`](super::Attention) of a single row, whose query is `rms_norm(x) weight`. The cross attention of a decoder's step: [`RmsNorm`](super::RmsNorm),
+/// [`Matmul`](super::Matmul) and attention in one.
+///
+/// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the query in panels, f32 `[panels][depth][8]` or, of halves, u32 `[panels][depth][4]`; k and
+/// v, `[kv_tokens][heads * head_dim]`; spans, u32 `[1][2]`. The output is `[1][heads * head_dim]`. 32 divides the depth;
+/// head_dim is one of [`HEAD_DIMS`](Self::HEAD_DIMS). Inserted by the `fuse_step` pass, for software adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NormCrossAttention {
+    /// Number of heads; each takes consecutive columns.
+    pub heads: usize,
+    /// Factor of the scores.
+    pub scale: Scalar,
+    /// Added to the mean of the squares.
+    pub epsilon: Scalar,
+}
+
+impl NormCrossAttention {
+    /// The widths of a head that the kernel can take.
+    pub const HEAD_DIMS: [usize; 2] = [64, 128];
+}
+
+/// Checks that so many columns are heads of a width that the kernels of a single row can take.
+pub(super) fn known_heads(cols: usize, heads: usize) -> Result<(), Mismatch> {
+    if NormCrossAttention::HEAD_DIMS.iter().any(|head_dim| head_dim * heads == cols) {
+        return Ok(());
+    }
+    let expected = format!("heads of {:?} each in {cols} columns", NormCrossAttention::HEAD_DIMS);
+    Err(Mismatch::new("heads", expected, heads))
+}
+
+impl OpRules for NormCrossAttention {
+    const NAME: &'static str = "norm_cross_attention";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let [row, norm, weight, k, v, spans] = expect::inputs(inputs)?;
+        let cols = RowWeight::of([row, norm, weight])?.cols;
+        known_heads(cols, self.heads)?;
+        expect::numbers("k", k, &[k.rows(), cols])?;
+        expect::numbers("v", v, &k.shape)?;
+        expect::dtype("spans", spans, DType::U32)?;
+        expect::shape("spans", spans, &[1, 2])?;
+        Ok(TensorDesc::f32([1, cols]))
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        let products = RowWeight::multiply_adds(inputs);
+        let mixed = work::elements(output).saturating_mul(2 * inputs[3].rows() as u64);
+        Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        use norm_cross_attention::Variant;
+        let head_dim = lowering.output.desc.last() / self.heads;
+        let variant = match (head_dim, lowering.profile.int64) {
+            (64, false) => Variant::H64,
+            (64, true) => Variant::H64Wide,
+            (_, false) => Variant::H128,
+            (_, true) => Variant::H128Wide,
+        };
+        let kv_tokens = lowering.input(3).desc.rows() as u32;
+        // Its joins are loops over its invocations.
+        let rows = looped(u64::from(kv_tokens.div_ceil(variant.threads())), 0);
+        let weight = RowWeight::lower(lowering, rows + 1000)?;
+        let params = norm_cross_attention::Params {
+            heads: self.heads as u32,
+            head_dim: head_dim as u32,
+            depth: weight.depth as u32,
+            kv_tokens,
+            epsilon: self.epsilon.get(),
+            scale: self.scale.get(),
+        };
+        let bindings = norm_cross_attention::Bindings {
+            row: lowering.whole(0)?,
+            norm: lowering.whole(1)?,
+            weight: lowering.whole(2)?,
+            k: lowering.whole(3)?,
+            v: lowering.whole(4)?,
+            span: lowering.whole(5)?,
+            output: lowering.whole_output()?,
+        };
+        let overrides = norm_cross_attention::Overrides { half: u32::from(weight.half) };
+        let groups = self.heads as u64;
+        lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_belong_together() {
+        let op = |heads| NormCrossAttention { heads, scale: Scalar::new(1.0), epsilon: Scalar::new(1e-6) };
+        let (row, weight, k) =
+            (TensorDesc::f32([1, 32]), TensorDesc::f32([16, 32, 8]), TensorDesc::f32([5, 128]));
+        let norm = TensorDesc::f32([32]);
+        let spans = TensorDesc::new([1, 2], DType::U32);
+        for heads in [1, 2] {
+            assert_eq!(
+                op(heads).infer(&[&row, &norm, &weight, &k, &k, &spans]),
+                Ok(TensorDesc::f32([1, 128]))
+            );
+        }
+        let [narrow, floats] = [TensorDesc::f32([5, 64]), TensorDesc::f32([1, 2])];
+        for (heads, inputs, expected) in [
+            (
+                4,
+                [&row, &norm, &weight, &k, &k, &spans],
+                "heads: expected heads of [64, 128] each in 128 columns, got 4",
+            ),
+            (2, [&row, &norm, &weight, &narrow, &k, &spans], "k: expected [5, 128], got f32[5, 64]"),
+            (2, [&row, &norm, &weight, &k, &narrow, &spans], "v: expected [5, 128], got f32[5, 64]"),
+            (2, [&row, &norm, &weight, &k, &k, &floats], "spans type: expected u32, got f32[1, 2]"),
+        ] {
+            assert_eq!(op(heads).infer(&inputs).expect_err(expected).to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! RMS norm, linear layer and activation of one row.
+
+use kiln_kernels::norm_linear;
+
+use super::{Activation, OpRules, Scalar, expect};
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::row_weight::RowWeight;
+use crate::tensor::TensorDesc;
+use crate::work::{self, Work};
+
+/// `activation(rms_norm(x) weight)` of a single row. With a gate the activation is of the first half of the columns, and the
+/// second half is multiplied by it: [`RmsNorm`](super::RmsNorm), [`Matmul`](super::Matmul) and [`Gated`](super::Gated) in
+/// one.
+///
+/// Inputs: the row `[1][depth]`, the norm's weight `[depth]`, and the product's in panels, f32 `[panels][depth][8]` or, of
+/// halves, u32 `[panels][depth][4]`. 32 divides the depth. Inserted by the `fuse_step` pass, for software adapters whose
+/// subgroups are of eight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NormLinear {
+    /// Added to the mean of the squares.
+    pub epsilon: Scalar,
+    /// Applied to the products, or to their first half.
+    pub activation: Option<Activation>,
+    /// Whether the second half of the columns is multiplied by the first.
+    pub gated: bool,
+}
+
+impl NormLinear {
+    fn width(&self, weight: RowWeight) -> usize {
+        if self.gated { weight.cols / 2 } else { weight.cols }
+    }
+}
+
+impl OpRules for NormLinear {
+    const NAME: &'static str = "norm_linear";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let [row, norm, weight] = expect::inputs(inputs)?;
+        let columns = RowWeight::of([row, norm, weight])?;
+        if self.gated && !weight.rows().is_multiple_of(2) {
+            return Err(Mismatch::new("weight", "an even number of panels", weight));
+        }
+        Ok(TensorDesc::f32([1, self.width(columns)]))
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        let products = RowWeight::multiply_adds(inputs);
+        let parts = u64::from(self.activation.is_some()) + u64::from(self.gated);
+        Work::products(products).and(work::elements(inputs[0]) + parts * work::elements(output))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        use norm_linear::Variant;
+        let weight = RowWeight::lower(lowering, 0)?;
+        let variant = match (self.gated, lowering.profile.int64) {
+            (false, false) => Variant::One,
+            (false, true) => Variant::OneWide,
+            (true, false) => Variant::Gated,
+            (true, true) => Variant::GatedWide,
+        };
+        let width = self.width(weight) as u32;
+        let params = norm_linear::Params { depth: weight.depth as u32, width, epsilon: self.epsilon.get() };
+        let bindings = norm_linear::Bindings {
+            row: lowering.whole(0)?,
+            norm: lowering.whole(1)?,
+            weight: lowering.whole(2)?,
+            output: lowering.whole_output()?,
+        };
+        let activation = self.activation.map_or(0, Activation::code);
+        let overrides = norm_linear::Overrides { activation, half: u32::from(weight.half) };
+        let groups = u64::from((width / 8).div_ceil(variant.threads()));
+        lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::DType;
+
+    #[test]
+    fn shapes() {
+        let infer = |gated, row: &[usize], weight: &[usize], dtype| {
+            let op = NormLinear { epsilon: Scalar::new(1e-6), activation: None, gated };
+            let (row, norm) = (TensorDesc::f32(row), TensorDesc::f32([row[1]]));
+            let made = op.infer(&[&row, &norm, &TensorDesc::new(weight.to_vec(), dtype)]);
+            made.map(|desc| desc.shape).map_err(|mismatch| mismatch.to_string())
+        };
+        assert_eq!(infer(false, &[1, 32], &[3, 32, 8], DType::F32), Ok(vec![1, 24]));
+        assert_eq!(infer(true, &[1, 32], &[4, 32, 4], DType::U32), Ok(vec![1, 16]));
+        for (gated, row, weight, dtype, expected) in [
+            (false, [2, 32], [3, 32, 8], DType::F32, "row: expected [1, 32], got f32[2, 32]"),
+            (
+                false,
+                [1, 40],
+                [3, 40, 8],
+                DType::F32,
+                "row: expected a multiple of 32 elements, got f32[1, 40]",
+            ),
+            (false, [1, 32], [3, 32, 8], DType::U32, "weight: expected [3, 32, 4], got u32[3, 32, 8]"),
+            (
+                true,
+                [1, 32],
+                [3, 32, 8],
+                DType::F32,
+                "weight: expected an even number of panels, got f32[3, 32, 8]",
+            ),
+        ] {
+            assert_eq!(infer(gated, &row, &weight, dtype), Err(expected.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! RMS norm, projections and self attention of one row.
+
+use kiln_kernels::norm_self_attention;
+
+use super::norm_cross_attention::known_heads;
+use super::{OpRules, Scalar, expect};
+use crate::error::{Mismatch, Result};
+use crate::lower::Lowering;
+use crate::row_weight::RowWeight;
+use crate::select::looped;
+use crate::tensor::{DType, TensorDesc};
+use crate::work::{self, Work};
+
+/// [`CachedAttention`](super::CachedAttention) of a single row, whose query, key and value are
+/// `rms_norm(x) weight`. The self attention of a decoder's step:
+/// [`RmsNorm`](super::RmsNorm), [`Matmul`](super::Matmul) and attention in one.
+///
+/// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the projections in panels, f32 `[panels][depth][8]` or, of halves, u32 `[panels][depth][4]`, whose
+/// columns are those of queries, keys and values, `inner` of each; cache, past and bias as
+/// [`CachedAttention`](super::CachedAttention) takes them. The output is `[3][inner]`: what was mixed, then the token's key
+/// and its value. 32 divides the depth; head_dim is one of those of
+/// [`NormCrossAttention`](super::NormCrossAttention::HEAD_DIMS). Inserted by the `fuse_step` pass, for software adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NormSelfAttention {
+    /// Number of heads; each takes consecutive columns.
+    pub heads: usize,
+    /// Factor of the scores.
+    pub scale: Scalar,
+    /// Added to the mean of the squares.
+    pub epsilon: Scalar,
+}
+
+impl OpRules for NormSelfAttention {
+    const NAME: &'static str = "norm_self_attention";
+
+    fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let [row, norm, weight, cache, past, bias] = expect::inputs(inputs)?;
+        let cols = RowWeight::of([row, norm, weight])?.cols;
+        if !cols.is_multiple_of(3) {
+            return Err(Mismatch::new("weight", "columns of queries, keys and values", weight));
+        }
+        let inner = cols / 3;
+        known_heads(inner, self.heads)?;
+        expect::numbers("cache", cache, &[cache.rows(), 2 * inner])?;
+        expect::dtype("past", past, DType::U32)?;
+        expect::shape("past", past, &[1, past.last()])?;
+        expect::rank("bias", bias, 2)?;
+        expect::numbers("bias", bias, &[self.heads, bias.last()])?;
+        Ok(TensorDesc::f32([3, inner]))
+    }
+
+    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
+        let products = RowWeight::multiply_adds(inputs);
+        // Scores and mixture with all that the cache may hold for the row, and with itself.
+        let mixed = (work::elements(output) / 3).saturating_mul(2 * inputs[4].last() as u64);
+        Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        use norm_self_attention::Variant;
+        let head_dim = lowering.output.desc.last() / self.heads;
+        let variant = match (head_dim, lowering.profile.int64) {
+            (64, false) => Variant::H64,
+            (64, true) => Variant::H64Wide,
+            (_, false) => Variant::H128,
+            (_, true) => Variant::H128Wide,
+        };
+        let [length, reach] = [4, 5].map(|index| lowering.input(index).desc.last() as u32 - 1);
+        // Its joins are loops over its invocations.
+        let positions = looped(u64::from(length.div_ceil(variant.threads())), 0);
+        let weight = RowWeight::lower(lowering, positions + 1000)?;
+        let params = norm_self_attention::Params {
+            heads: self.heads as u32,
+            head_dim: head_dim as u32,
+            depth: weight.depth as u32,
+            slots: lowering.input(3).desc.rows() as u32,
+            length,
+            reach,
+            epsilon: self.epsilon.get(),
+            scale: self.scale.get(),
+        };
+        let bindings = norm_self_attention::Bindings {
+            row: lowering.whole(0)?,
+            norm: lowering.whole(1)?,
+            weight: lowering.whole(2)?,
+            cache: lowering.whole(3)?,
+            past: lowering.whole(4)?,
+            bias: lowering.whole(5)?,
+            output: lowering.whole_output()?,
+        };
+        let overrides = norm_self_attention::Overrides { half: u32::from(weight.half) };
+        let groups = self.heads as u64;
+        lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_belong_together() {
+        let op = |heads| NormSelfAttention { heads, scale: Scalar::new(1.0), epsilon: Scalar::new(1e-6) };
+        let (row, weight) = (TensorDesc::f32([1, 32]), TensorDesc::f32([48, 32, 8]));
+        let norm = TensorDesc::f32([32]);
+        let (cache, bias) = (TensorDesc::f32([7, 256]), TensorDesc::f32([2, 9]));
+        let past = TensorDesc::new([1, 8], DType::U32);
+        assert_eq!(op(2).infer(&[&row, &norm, &weight, &cache, &past, &bias]), Ok(TensorDesc::f32([3, 128])));
+        let [two, narrow] = [TensorDesc::f32([16, 32, 8]), TensorDesc::f32([7, 128])];
+        let many = TensorDesc::new([2, 8], DType::U32);
+        for (heads, inputs, expected) in [
+            (
+                2,
+                [&row, &norm, &two, &cache, &past, &bias],
+                "weight: expected columns of queries, keys and values, got f32[16, 32, 8]",
+            ),
+            (
+                3,
+                [&row, &norm, &weight, &cache, &past, &bias],
+                "heads: expected heads of [64, 128] each in 128 columns, got 3",
+            ),
+            (2, [&row, &norm, &weight, &narrow, &past, &bias], "cache: expected [7, 256], got f32[7, 128]"),
+            (2, [&row, &norm, &weight, &cache, &many, &bias], "past: expected [1, 8], got u32[2, 8]"),
+            (1, [&row, &norm, &weight, &cache, &past, &bias], "bias: expected [1, 9], got f32[2, 9]"),
+        ] {
+            assert_eq!(op(heads).infer(&inputs).expect_err(expected).to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Which convolutions the lanes of a software adapter's subgroup share.
+
+use kiln_gpu::DeviceProfile;
+use kiln_kernels::{conv2d_lanes, conv2d_spread};
+
+use super::ConvKernel;
+use crate::lower::piece_limit;
+use crate::ops::{ConvGeometry, ConvWeight};
+use crate::tensor::DType;
+
+/// The lanes of a vector, and so the channels that a workgroup makes.
+pub(super) const LANES: usize = 8;
+
+/// Whether workgroups of eight invocations are subgroups of a software adapter: what all of them need is loaded by all of
+/// them together then, and handed on by shuffles, each of which is one instruction.
+pub(crate) fn shares_by_subgroup(profile: &DeviceProfile) -> bool {
+    profile.kind.is_software() && profile.subgroups && profile.subgroup == (LANES as u32, LANES as u32)
+}
+
+/// Whether lanes can have a channel of the output each: of planes of whole vectors, and with few lanes idle. Where more
+/// are, the other kernels, which know no lanes, catch up.
+pub(super) fn fills_lanes(profile: &DeviceProfile, geometry: &ConvGeometry) -> bool {
+    let channels = geometry.out_channels;
+    let [height, width] = &geometry.axes;
+    let planes = [height.input * width.input, height.output() * width.output()];
+    shares_by_subgroup(profile)
+        && geometry.groups == 1
+        && 10 * channels >= 7 * channels.next_multiple_of(LANES)
+        && planes.iter().all(|plane| plane.is_multiple_of(4))
+}
+
+/// The kernel that takes a convolution with its weight by taps, if one is made for maps of that width.
+pub(crate) fn conv2d_by_taps(profile: &DeviceProfile, geometry: &ConvGeometry) -> Option<ConvKernel> {
+    let bytes = ConvWeight::taps_shape(geometry).iter().product::<usize>() * DType::BYTES;
+    let fits = fills_lanes(profile, geometry) && bytes as u64 <= piece_limit(profile);
+    let [height, width] = &geometry.axes;
+    if !fits {
+        return None;
+    }
+    let words = |bits: u32| bits == 32 || profile.int64;
+    let spreads = |variant: &conv2d_spread::Variant| {
+        let [taps, wide] = [variant.taps(), variant.width()].map(|count| count as usize);
+        let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, taps - 1));
+        window && width.input == wide && words(variant.bits())
+    };
+    let takes = |variant: &conv2d_lanes::Variant| {
+        let [taps, wide, pad, high] =
+            [variant.taps(), variant.width(), variant.pad(), variant.height()].map(|count| count as usize);
+        let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, pad));
+        window && width.input == wide && (high == 0 || height.input == high) && words(variant.bits())
+    };
+    let spread = conv2d_spread::Variant::ALL.iter().copied().find(spreads).map(ConvKernel::Spread);
+    spread.or_else(|| conv2d_lanes::Variant::ALL.iter().copied().find(takes).map(ConvKernel::Lanes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Conv2d, ConvOptions};
+    use crate::tensor::TensorDesc;
+    use crate::window::Padding;
+    use ConvKernel::{Lanes, Spread};
+    use conv2d_lanes::Variant;
+    use kiln_gpu::{DeviceKind, Limits};
+
+    fn lavapipe() -> DeviceProfile {
+        let made_up = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
+        DeviceProfile { subgroup: (8, 8), subgroups: true, int64: true, ..made_up }
+    }
+
+    fn geometry(x: [usize; 4], out: usize, kernel: usize, options: ConvOptions<2>) -> ConvGeometry {
+        let weight = TensorDesc::f32([out, x[1] / options.groups, kernel, kernel]);
+        Conv2d::new(options).geometry(&TensorDesc::f32(x), &weight).expect("the convolution should fit")
+    }
+
+    #[test]
+    fn small_maps_of_known_width_are_shared() {
+        let plain = ConvOptions::default();
+        let padded = |by| ConvOptions { padding: Padding::all(by), ..plain };
+        for (x, out, kernel, options, expected) in [
+            ([100, 20, 12, 12], 50, 5, plain, Some(Lanes(Variant::Five12))),
+            ([100, 50, 8, 8], 20, 5, padded(4), Some(Spread(conv2d_spread::Variant::Five8))),
+            ([100, 20, 26, 26], 20, 3, plain, Some(Lanes(Variant::Three26))),
+            ([100, 20, 24, 24], 20, 3, padded(2), Some(Spread(conv2d_spread::Variant::Three24))),
+            ([100, 50, 8, 8], 50, 3, padded(2), Some(Lanes(Variant::ThreeFull8))),
+            ([32, 64, 8, 8], 64, 3, padded(1), Some(Lanes(Variant::ThreeSame8))),
+            // A tile is a whole image there.
+            ([32, 64, 12, 8], 64, 3, padded(1), None),
+            // Most lanes would be idle.
+            ([100, 20, 12, 12], 10, 5, plain, None),
+            ([100, 20, 12, 12], 50, 5, ConvOptions { stride: [2; 2], ..plain }, None),
+            ([100, 20, 12, 12], 50, 5, ConvOptions { groups: 2, ..plain }, None),
+            ([100, 20, 13, 13], 50, 5, plain, None),
+            // 3 x 10 outputs are no whole vectors.
+            ([100, 20, 5, 12], 50, 3, plain, None),
+        ] {
+            let chosen = conv2d_by_taps(&lavapipe(), &geometry(x, out, kernel, options));
+            assert_eq!(chosen, expected, "{kernel}x{kernel} of {x:?} to {out}, {options:?}");
+        }
+    }
+
+    #[test]
+    fn other_subgroups_share_nothing() {
+        let wide = DeviceProfile { subgroup: (16, 16), ..lavapipe() };
+        let without = DeviceProfile { subgroups: false, ..lavapipe() };
+        let gpu = DeviceProfile { kind: DeviceKind::Discrete, ..lavapipe() };
+        let geometry = geometry([100, 20, 12, 12], 50, 5, ConvOptions::default());
+        for profile in [wide, without, gpu] {
+            assert_eq!(conv2d_by_taps(&profile, &geometry), None);
+        }
+    }
+}

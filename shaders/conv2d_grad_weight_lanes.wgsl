@@ -1,0 +1,210 @@
+//! conv2d_grad_weight_lanes
+//!
+//! output[part][oc][ic][kh][kw] = (what it held +) sum over the part's n,oh,ow of
+//!     grad[n][oc][oh][ow] * input[n][ic][oh + kh - PAD][ow + kw - PAD]
+//!     for TAPS x TAPS taps of stride 1; 0 outside of the input
+//!
+//! Tensors and flags are those of conv2d_grad_weight_gather, with one group. Input [..][WIDTH] and grad [..][COLS] have
+//! planes of in_blocks and out_blocks vectors, all of them whole. An image's outputs are cut into row_tiles units of ROWS
+//! rows; those of all images into `parts` runs of part_units, the last of which may be short or empty.
+//!
+//! For software adapters whose subgroups are the eight lanes of a vector; conv2d_lanes is the forward direction. A workgroup
+//! is one: it makes all taps of eight channels of the output, one to a lane, by ICS of the input, in registers. Each lane
+//! loads the gradients of its own channel. The inputs are the same for all: the rows that meet a unit follow each other in
+//! memory, each lane loads another vector of them, and shuffles hand them on. With WORD=u64 a load takes eight gradients:
+//! out_blocks and the vectors of a unit are even. Order: tiles of oc, tiles of ic, parts.
+//!
+//! Rows past the last of an image count with gradients of 0, so that a NaN of the input may reach more taps than meet it.
+//!
+//! What shaped it, on lavapipe: see conv2d_lanes. Some 800 multiply-adds a step are best: twice as many, from two channels of
+//! the input more, were slower than one. Rates against conv2d_grad_weight_rows, a hundred images (CPU time): five_12 1.35,
+//! three_10 1.5, three_28 1.4, three_26 1.35, three_12 1.15; 32 images, three_same8 1.55, three_same16 1.25.
+//!
+//! uses: eight, grid, window
+//! enables: subgroups
+//! variants:
+//!   five_12      TAPS=5 WIDTH=12 PAD=0 ROWS=4  ICS=1 WORD=u64 BITS=64
+//!   three_28     TAPS=3 WIDTH=28 PAD=0 ROWS=2  ICS=1 WORD=u32 BITS=32
+//!   three_26     TAPS=3 WIDTH=26 PAD=0 ROWS=2  ICS=2 WORD=u64 BITS=64
+//!   three_12     TAPS=3 WIDTH=12 PAD=0 ROWS=10 ICS=1 WORD=u32 BITS=32
+//!   three_10     TAPS=3 WIDTH=10 PAD=0 ROWS=8  ICS=2 WORD=u64 BITS=64
+//!   three_same16 TAPS=3 WIDTH=16 PAD=1 ROWS=4  ICS=2 WORD=u64 BITS=64
+//!   three_same8  TAPS=3 WIDTH=8  PAD=1 ROWS=8  ICS=2 WORD=u64 BITS=64
+
+const THREADS: u32 = 8u;
+const TAPS: u32 = 5u;
+const WIDTH: u32 = 12u;
+const PAD: u32 = 0u;
+const ROWS: u32 = 4u;
+const ICS: u32 = 2u;
+alias WORD = u32;
+const BITS: u32 = 32u;
+const COLS: u32 = WIDTH + 2u * PAD - (TAPS - 1u);
+// Rows of inputs that meet a unit, and the loads that all lanes together take for them.
+const IN_ROWS: u32 = ROWS + (TAPS - 1u);
+const LOADS: u32 = (IN_ROWS * WIDTH + 31u) / 32u;
+// Eights of gradients of a unit.
+const GRADS: u32 = (ROWS * COLS + 7u) / 8u;
+// Columns of a loop that is unrolled.
+const STRETCH: u32 = (COLS + 1u) / 2u;
+
+struct Params {
+    batch: u32,
+    in_channels: u32,
+    out_channels: u32,
+    in_blocks: u32,
+    out_blocks: u32,
+    row_tiles: u32,
+    parts: u32,
+    part_units: u32,
+    row_start: u32,
+    rows: u32,
+    flags: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> grad: array<vec4<WORD>>;
+@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+
+alias Tile = array<vec4<f32>, LOADS>;
+alias Row = array<f32, WIDTH>;
+alias Grads = array<f32, 8u * GRADS>;
+alias Sums = array<f32, ICS * TAPS * TAPS>;
+
+// A row of the taps by columns from `first` on of a row of gradients and the row of inputs that meets both.
+fn stretch(sum: ptr<function, Sums>, g: ptr<function, Grads>, x: ptr<function, Row>, tap: u32, row: u32, first: u32) {
+    for (var k = 0u; k < TAPS; k++) {
+        var products = 0.0;
+        for (var i = 0u; i < STRETCH; i++) {
+            let col = first + i;
+            let iw = window_input(col, k, 1u, 1u, PAD);
+            if (col < COLS && window_inside(iw, WIDTH)) {
+                products += (*g)[row * COLS + col] * (*x)[u32(iw)];
+            }
+        }
+        (*sum)[tap + k] += products;
+    }
+}
+
+fn multiply(sum: ptr<function, Sums>, g: ptr<function, Grads>, x: ptr<function, Row>, ic: u32, row: u32, kh: i32) {
+    if (row >= ROWS || !window_inside(kh, TAPS)) {
+        return;
+    }
+    let tap = (ic * TAPS + u32(kh)) * TAPS;
+    stretch(sum, g, x, tap, row, 0u);
+    stretch(sum, g, x, tap, row, STRETCH);
+}
+
+// All that row q of the inputs adds.
+fn feed(sum: ptr<function, Sums>, g: ptr<function, Grads>, tile: ptr<function, Tile>, ic: u32, q: u32) {
+    if (q >= IN_ROWS) {
+        return;
+    }
+    var x: Row;
+    for (var i = 0u; i < WIDTH; i++) {
+        let at = q * WIDTH + i;
+        x[i] = subgroupShuffle((*tile)[at / 32u][at % 4u], at / 4u % 8u);
+    }
+    multiply(sum, g, &x, ic, 0u, i32(q));
+    multiply(sum, g, &x, ic, 1u, i32(q) - 1);
+    multiply(sum, g, &x, ic, 2u, i32(q) - 2);
+    multiply(sum, g, &x, ic, 3u, i32(q) - 3);
+    multiply(sum, g, &x, ic, 4u, i32(q) - 4);
+    multiply(sum, g, &x, ic, 5u, i32(q) - 5);
+    multiply(sum, g, &x, ic, 6u, i32(q) - 6);
+    multiply(sum, g, &x, ic, 7u, i32(q) - 7);
+    multiply(sum, g, &x, ic, 8u, i32(q) - 8);
+    multiply(sum, g, &x, ic, 9u, i32(q) - 9);
+}
+
+// All that a channel of the input adds, whose plane begins at the block `plane`.
+fn meet(sum: ptr<function, Sums>, g: ptr<function, Grads>, plane: u32, first: i32, ic: u32) {
+    if (ic >= ICS) {
+        return;
+    }
+    var x: Tile;
+    for (var i = 0u; i < LOADS; i++) {
+        // Rows above and below the image are zeros.
+        let block = first + i32(8u * i);
+        let inside = window_inside(block, params.in_blocks);
+        x[i] = select(vec4<f32>(), input[plane + window_clamp(block, params.in_blocks)], inside);
+    }
+    feed(sum, g, &x, ic, 0u);
+    feed(sum, g, &x, ic, 1u);
+    feed(sum, g, &x, ic, 2u);
+    feed(sum, g, &x, ic, 3u);
+    feed(sum, g, &x, ic, 4u);
+    feed(sum, g, &x, ic, 5u);
+    feed(sum, g, &x, ic, 6u);
+    feed(sum, g, &x, ic, 7u);
+    feed(sum, g, &x, ic, 8u);
+    feed(sum, g, &x, ic, 9u);
+    feed(sum, g, &x, ic, 10u);
+    feed(sum, g, &x, ic, 11u);
+}
+
+// A unit's gradients, from the block `first` of the plane that begins at the block `plane`; zeros past the plane's end.
+fn load_grads(g: ptr<function, Grads>, plane: u32, first: u32) {
+    for (var i = 0u; i < GRADS; i++) {
+        let block = first + 2u * i;
+        let at = plane + window_clamp(i32(block), params.out_blocks);
+        let next = plane + window_clamp(i32(block + 1u), params.out_blocks);
+        // With u64 both are halves of one element.
+        let numbers = eight(grad[at * STEP / 2u], grad[next * STEP / 2u]);
+        let low = select(vec4<f32>(), numbers[0], block < params.out_blocks);
+        let high = select(vec4<f32>(), numbers[1], block + 1u < params.out_blocks);
+        (*g)[8u * i] = low.x;
+        (*g)[8u * i + 1u] = low.y;
+        (*g)[8u * i + 2u] = low.z;
+        (*g)[8u * i + 3u] = low.w;
+        (*g)[8u * i + 4u] = high.x;
+        (*g)[8u * i + 5u] = high.y;
+        (*g)[8u * i + 6u] = high.z;
+        (*g)[8u * i + 7u] = high.w;
+    }
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let panels = (params.out_channels + 7u) / 8u;
+    let ic_tiles = (params.in_channels + (ICS - 1u)) / ICS;
+    let tile = flat_workgroup(group, groups);
+    let oc = tile % panels * 8u + lane;
+    let ic = tile / panels % ic_tiles * ICS;
+    let part = tile / panels / ic_tiles;
+    if (part >= params.parts) {
+        return;
+    }
+    // The last channels stand in for those past them, whose sums are not written.
+    let own = window_clamp(i32(oc), params.out_channels);
+    var sum: Sums;
+    let end = min((part + 1u) * params.part_units, params.batch * params.row_tiles);
+    for (var unit = part * params.part_units; unit < end; unit++) {
+        let n = unit / params.row_tiles;
+        let row_tile = unit % params.row_tiles;
+        var g: Grads;
+        load_grads(&g, (n * params.out_channels + own) * params.out_blocks, row_tile * (ROWS * COLS / 4u));
+        let first = i32(row_tile * (ROWS * WIDTH / 4u) + lane) - i32(PAD * WIDTH / 4u);
+        let channels = n * params.in_channels;
+        meet(&sum, &g, (channels + ic) * params.in_blocks, first, 0u);
+        meet(&sum, &g, (channels + window_clamp(i32(ic) + 1, params.in_channels)) * params.in_blocks, first, 1u);
+    }
+
+    let first_term = ic * TAPS * TAPS;
+    let depth = params.in_channels * TAPS * TAPS;
+    let adds = (params.flags & 1u) > 0u;
+    let row = i32(part * params.out_channels + oc) - i32(params.row_start);
+    if (oc < params.out_channels && window_inside(row, params.rows)) {
+        for (var i = 0u; i < ICS * TAPS * TAPS; i++) {
+            if (first_term + i < depth) {
+                let at = u32(row) * depth + first_term + i;
+                output[at] = sum[i] + select(0.0, output[at], adds);
+            }
+        }
+    }
+}
