@@ -37,6 +37,7 @@ mod summary;
 mod sweep;
 mod table;
 mod train;
+mod tune;
 mod vgg;
 
 use std::io::Write;
@@ -92,6 +93,7 @@ enum Command {
     Summary(summary::SummaryArgs),
     Bench(bench::BenchArgs),
     Profile(profile::ProfileArgs),
+    Tune(tune::TuneArgs),
     Filter(filter::FilterArgs),
     Edges(edges::EdgesArgs),
     Devices(devices::DevicesArgs),
@@ -125,6 +127,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Summary(args) => args.run(&context),
         Command::Bench(args) => args.run(&context),
         Command::Profile(args) => args.run(&context),
+        Command::Tune(args) => args.run(&context),
         Command::Filter(args) => args.run(&context),
         Command::Edges(args) => args.run(&context),
         Command::Devices(args) => args.run(&context),

@@ -1,4 +1,4 @@
-//! `kiln summary`, `kiln bench` and `kiln profile` as a user meets them.
+//! `kiln summary` and `kiln bench` as a user meets them.
 
 mod common;
 
@@ -132,7 +132,6 @@ fn mistakes_name_the_layer_or_the_option() {
     );
     refused(&["bench", "alexnet"], "unknown network");
     refused(&["bench", "vgg16", "--input", "3x8x8"], "\"vgg16/pool4\"");
-    refused(&["profile", "vgg16", "--weights", "no/such.safetensors"], "no/such.safetensors");
 }
 
 #[test]
@@ -146,34 +145,17 @@ fn a_bench_tells_best_and_median() {
     let (best, median) = (report["best_ms"].as_f64(), report["median_ms"].as_f64());
     assert!(best > Some(0.0) && best <= median, "{report}");
     assert_eq!(report["samples"], 3);
+    assert!(report["load_ms"].as_f64() > Some(0.0) && report["first_ms"].as_f64() > Some(0.0), "{report}");
+    let memory = |what: &str| report["memory"][what].as_u64().unwrap_or_else(|| panic!("{what} in {report}"));
+    assert_eq!(memory("total"), memory("weights") + memory("variables") + memory("pooled"));
+    assert!(memory("bound") <= memory("total") && memory("total") <= memory("peak"), "{report}");
+    assert!(report["memory"]["ratio"].as_f64() <= Some(1.15), "{report}");
     assert!(report["adapter"].as_str().is_some_and(|adapter| !adapter.is_empty()), "{report}");
     let shown = succeeds(&args);
+    assert!(
+        shown.contains(" on the device: weights ") && shown.contains(" of the least possible\n"),
+        "{shown}"
+    );
     assert!(shown.starts_with("all-MiniLM-L6-v2, batch 2 of 8, seeded weights\n"), "{shown}");
     assert!(shown.contains(" texts/s") && shown.contains(" GFLOP/s"), "{shown}");
-}
-
-#[test]
-fn a_profile_is_a_table_by_layer() {
-    if !has_adapter() {
-        return;
-    }
-    let devices = json(&["devices", "--json"]);
-    let chosen = devices["chosen"].as_u64().expect("an adapter should be chosen") as usize;
-    let args = ["profile", "all-MiniLM-L6-v2", "--input", "8", "--samples", "3"];
-    if devices["adapters"][chosen]["timestamps"] == false {
-        let output = kiln(&args).output().expect("the binary should start");
-        assert_eq!(output.status.code(), Some(1));
-        assert!(text(&output.stderr).contains("has no timestamps"), "{}", text(&output.stderr));
-        return;
-    }
-    let report = json(&[&args[..], &["--json"]].concat());
-    let layers = report["layers"].as_array().expect("there should be layers");
-    let query = layers.iter().find(|layer| layer["layer"] == "layer0/attention/query");
-    let query = query.expect("each layer should have a row");
-    assert_eq!(query["kind"], "linear");
-    assert!(query["ms"].as_f64() > Some(0.0) && query["gflops"].as_f64() > Some(0.0), "{query}");
-    let shares: f64 = layers.iter().filter_map(|layer| layer["share"].as_f64()).sum();
-    assert!((shares - 1.0).abs() < 1e-6, "{shares}");
-    let table = succeeds(&args);
-    assert!(table.contains("\nlayer0/attention/query") && table.contains("100.0 %"), "{table}");
 }

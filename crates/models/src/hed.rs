@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use kiln_engine::ops::ConvOptions;
 use kiln_engine::{
-    DType, EngineError, Graph, GraphBuilder, Outputs, Padding, PlanId, Session, Tensor, Value,
+    DType, Device, EngineError, Graph, GraphBuilder, Outputs, Padding, PlanId, Session, Tensor, Value,
 };
-use kiln_gpu::Gpu;
 
 use crate::error::ModelError;
 use crate::image::{Image, scaled};
@@ -94,14 +93,15 @@ impl Hed {
     ///
     /// # Errors
     /// Where the file is not HDF5 or lacks tensors, all of which are named.
-    pub fn load(gpu: &Gpu, weights: &Path) -> Result<Hed, ModelError> {
-        Ok(Hed::new(gpu, open_weights(weights)?))
+    pub fn load(device: impl Into<Device>, weights: &Path) -> Result<Hed, ModelError> {
+        Ok(Hed::new(device, open_weights(weights)?))
     }
 
     /// The network with weights of [`open_weights`], which are read when they are first needed.
-    pub fn new(gpu: &Gpu, weights: KerasWeights) -> Hed {
-        let limit = gpu.profile().limits.max_tensor();
-        Hed { session: Session::new(gpu), weights, plans: HashMap::new(), limit }
+    pub fn new(device: impl Into<Device>, weights: KerasWeights) -> Hed {
+        let device = device.into();
+        let limit = device.profile().limits.max_tensor();
+        Hed { session: Session::new(device), weights, plans: HashMap::new(), limit }
     }
 
     /// The edges of an image, at its own size.

@@ -44,6 +44,7 @@ pub mod summary;
 pub mod t5;
 pub mod text_generator;
 pub mod tokenizer;
+pub mod tuning;
 pub mod vgg;
 pub mod weights;
 
@@ -52,3 +53,4 @@ pub use image::Image;
 pub use sentence::SentenceEncoder;
 pub use store::{ModelStore, StoreConfig};
 pub use text_generator::TextGenerator;
+pub use tuning::TuningStore;

@@ -1,47 +1,41 @@
 //! How long networks take on a device: as a whole by the host's clock, layer by layer by the device's.
 
+mod ceilings;
+mod profile;
+
 use std::time::{Duration, Instant};
 
-use kiln_engine::{PlanId, Session, Tensor, WeightSource};
-use kiln_gpu::Gpu;
+use kiln_engine::{Device, PlanId, Session, SessionMemory, Tensor, WeightSource};
 
 use crate::error::ModelError;
 use crate::network::Network;
-use crate::summary::{Summary, summarize};
+use crate::summary::{Named, named};
+
+pub use ceilings::Ceilings;
+pub use profile::{Bound, Profile, Row, StepProfile};
 
 /// A network on a device, with something to run it on.
 pub struct Bench {
     session: Session,
     plan: PlanId,
     inputs: Vec<(String, Tensor)>,
-    /// Of a single example.
-    summary: Summary,
-    batch: usize,
+    /// Of the whole batch.
+    layers: Vec<Named>,
+    /// How many texts attend each to itself alone.
+    texts: u64,
 }
+
+/// The op whose work depends on more than shapes.
+const ATTENTION: &str = "attention";
 
 /// Durations of several runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Samples(Vec<Duration>);
 
-/// What one layer takes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LayerTime {
-    /// The layer's path, without the network's name.
-    pub name: String,
-    /// What its ops are, in the order of the [`Summary`]: `conv2d relu`.
-    pub kind: String,
-    /// The kernels that ran, in order, each once.
-    pub kernels: Vec<String>,
-    /// Median over the runs of the time of all its kernels.
-    pub duration: Duration,
-    /// Multiply-adds of the whole batch.
-    pub multiply_adds: u64,
-}
-
 impl Bench {
     /// Loads a network for a batch of examples of one size.
     pub fn load(
-        gpu: &Gpu,
+        device: impl Into<Device>,
         network: &Network,
         batch: usize,
         input: &[usize],
@@ -49,17 +43,26 @@ impl Bench {
     ) -> Result<Bench, ModelError> {
         let graph = network.graph(batch, input)?;
         // Costs grow with the batch, but a packed batch of texts does not attend from one text to the others.
-        let summary = summarize(&network.graph(1, input)?);
-        let mut session = Session::new(gpu);
+        let mut layers = named(&network.graph(1, input)?);
+        for layer in &mut layers {
+            layer.multiply_adds = layer.multiply_adds.saturating_mul(batch as u64);
+        }
+        let texts = if matches!(network, Network::Encoder(_)) { batch as u64 } else { 1 };
+        let mut session = Session::new(device);
         let plan = session.load(&graph, weights)?;
         // Last: a batch that the device has room for, the host has too.
         let inputs = network.example(batch, input)?;
-        Ok(Bench { session, plan, inputs, summary, batch })
+        Ok(Bench { session, plan, inputs, layers, texts })
     }
 
     /// Multiply-adds of one run: of the whole batch.
     pub fn multiply_adds(&self) -> u64 {
-        self.summary.totals.multiply_adds.saturating_mul(self.batch as u64)
+        self.layers.iter().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add)
+    }
+
+    /// What the network takes of the device's memory.
+    pub fn memory(&self) -> SessionMemory {
+        self.session.memory()
     }
 
     /// One run as a program has it: inputs go to the device, outputs come back.
@@ -70,66 +73,27 @@ impl Bench {
         Ok(start.elapsed())
     }
 
-    /// Runs several times and says what each layer took by the device's clock. Kernels that run one by one, as they do
-    /// here, take longer together than a run does.
+    /// Runs several times, each once as it is and once kernel by kernel with the device's clock beside it.
     ///
-    /// `progress` gets the number of runs that are done. The error says where the device has no timestamps.
-    pub fn profile(
-        &mut self,
-        runs: usize,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<Vec<LayerTime>, ModelError> {
-        let inputs = borrowed(&self.inputs);
-        let mut layers: Vec<(LayerTime, Vec<Duration>)> = vec![];
-        for run in 0..runs {
-            for (_, samples) in &mut layers {
-                samples.push(Duration::ZERO);
+    /// `progress` gets the number of rounds that are done. The error says where the device has no timestamps.
+    pub fn profile(&mut self, rounds: usize, progress: &mut dyn FnMut(usize)) -> Result<Profile, ModelError> {
+        let (mut runs, mut wall) = (vec![], Samples::default());
+        for round in 0..rounds {
+            wall.push(self.run()?);
+            let mut times = self.session.time(self.plan, &borrowed(&self.inputs))?;
+            for step in times.iter_mut().filter(|step| step.op == ATTENTION) {
+                step.work.multiply_adds /= self.texts;
             }
-            for step in self.session.time(self.plan, &inputs)? {
-                let name = self.summary.layer_name(&step.path);
-                let found = layers.iter().position(|(layer, _)| layer.name == name);
-                let index = found.unwrap_or_else(|| {
-                    let layer = layer_time(&self.summary, name, self.batch);
-                    layers.push((layer, vec![Duration::ZERO; run + 1]));
-                    layers.len() - 1
-                });
-                let (layer, samples) = &mut layers[index];
-                samples[run] += step.duration;
-                if !layer.kernels.contains(&step.kernel) {
-                    layer.kernels.push(step.kernel);
-                }
-            }
-            progress(run + 1);
+            runs.push(times);
+            progress(round + 1);
         }
-        let medians = layers.into_iter().map(|(mut layer, samples)| {
-            layer.duration = Samples(samples).median();
-            layer
-        });
-        Ok(medians.collect())
+        let model = &self.session.plan(self.plan).name;
+        Ok(Profile::new(model, self.layers.clone(), &runs, wall))
     }
 }
 
 fn borrowed(inputs: &[(String, Tensor)]) -> Vec<(&str, &Tensor)> {
     inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
-}
-
-fn layer_time(summary: &Summary, name: &str, batch: usize) -> LayerTime {
-    let rows = || summary.layers.iter().filter(|layer| layer.name == name);
-    let multiply_adds = rows().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add);
-    LayerTime {
-        name: name.to_owned(),
-        kind: rows().map(|layer| layer.kind.as_str()).collect::<Vec<_>>().join(" "),
-        kernels: vec![],
-        duration: Duration::ZERO,
-        multiply_adds: multiply_adds.saturating_mul(batch as u64),
-    }
-}
-
-impl LayerTime {
-    /// Billions of floating-point operations a second, two for each multiply-add; none where nothing was measured.
-    pub fn gflops(&self) -> Option<f64> {
-        rate(self.multiply_adds, self.duration)
-    }
 }
 
 /// Billions of floating-point operations a second, two for each multiply-add; none without work or without time.

@@ -132,6 +132,22 @@ impl Network {
         }
     }
 
+    /// The graphs that programs load. For a network that reads images, the one over a batch of them; for a sentence encoder
+    /// where nothing is said of its input, those of all sizes that texts are packed in.
+    ///
+    /// # Errors
+    /// Those of [`graph`](Self::graph).
+    pub fn programs(&self, batch: usize, input: Option<&[usize]>) -> Result<Vec<Graph>, ModelError> {
+        match (self, input) {
+            (Network::Encoder(Encoder { name, config, recipe }), None) if batch == 1 => {
+                sentence::program_graphs(name, config, recipe)
+            }
+            (_, input) => {
+                Ok(vec![self.graph(batch, &input.map_or_else(|| self.input(), <[usize]>::to_vec))?])
+            }
+        }
+    }
+
     /// Something to give to the [`graph`](Self::graph) of the same size: noise as an image, or tokens from all over the
     /// vocabulary. Names of inputs with their tensors, the same in every run.
     pub fn example(&self, batch: usize, input: &[usize]) -> Result<Vec<(String, Tensor)>, ModelError> {

@@ -34,9 +34,12 @@ pub(crate) struct Pack {
 /// The work of a run besides its rows (launching, reading back), in rows.
 const RUN_OVERHEAD: usize = 16;
 
-/// The budgets for a model: 64, 256, 1024 and 2048 tokens, and one more where a single text may be longer.
+/// Tokens of a model's budgets. The two small ones are for questions, which are embedded one at a time while somebody waits.
+const TOKENS: [usize; 6] = [16, 32, 64, 256, 1024, 2048];
+
+/// The budgets for a model, and one more where a single text may be longer than the largest.
 pub(crate) fn budgets(max_length: usize) -> Vec<Budget> {
-    let mut budgets = vec![Budget::new(64), Budget::new(256), Budget::new(1024), Budget::new(2048)];
+    let mut budgets: Vec<Budget> = TOKENS.into_iter().map(Budget::new).collect();
     if max_length > 2048 {
         budgets.push(Budget::new(max_length.next_multiple_of(64)));
     }
@@ -136,11 +139,13 @@ mod tests {
     #[test]
     fn few_texts_take_a_small_plan() {
         assert_eq!(run(&[], 256), [0; 0]);
-        assert_eq!(run(&[8], 256), [64]);
+        assert_eq!(run(&[8], 256), [16]);
+        assert_eq!(run(&[17], 256), [32]);
+        assert_eq!(run(&[33], 256), [64]);
         assert_eq!(run(&[64], 256), [64]);
         assert_eq!(run(&[65], 256), [256]);
         assert_eq!(run(&[256], 256), [256]);
-        assert_eq!(run(&[2; 17], 256), [64, 64], "a plan of 64 tokens holds 16 sequences");
+        assert_eq!(run(&[2; 17], 256), [64, 16], "a plan of 64 tokens holds 16 sequences");
         assert_eq!(run(&[3000, 5], 4000), [4032]);
     }
 
@@ -148,7 +153,7 @@ mod tests {
     fn a_run_that_would_stay_half_empty_is_divided() {
         assert_eq!(run(&[100; 11], 256), [1024, 256], "1100 tokens");
         assert_eq!(run(&[100; 20], 256), [2048]);
-        assert_eq!(run(&[30, 30, 30], 256), [64, 64]);
+        assert_eq!(run(&[30, 30, 30], 256), [64, 32]);
         assert_eq!(run(&[250; 5], 256), [1024, 256]);
     }
 

@@ -5,8 +5,7 @@ mod recipe;
 use std::fmt;
 use std::path::Path;
 
-use kiln_engine::{DType, EngineError, Graph, GraphBuilder, PlanId, Session, Tensor};
-use kiln_gpu::Gpu;
+use kiln_engine::{DType, Device, EngineError, Graph, GraphBuilder, Pending, PlanId, Session, Tensor};
 
 use crate::bert::{Bert, BertConfig, BertInputs};
 use crate::error::ModelError;
@@ -43,7 +42,7 @@ impl SentenceEncoder {
     /// there `modules.json`, the pooling's configuration and `sentence_bert_config.json`.
     ///
     /// All files are checked here; weights go to the device with the first text.
-    pub fn load(gpu: &Gpu, dir: &Path) -> Result<SentenceEncoder, ModelError> {
+    pub fn load(device: impl Into<Device>, dir: &Path) -> Result<SentenceEncoder, ModelError> {
         layout::require(dir)?;
         let recipe = Recipe::open(dir)?;
         let config = BertConfig::open(&dir.join(layout::CONFIG))?;
@@ -66,7 +65,7 @@ impl SentenceEncoder {
             bert,
             tokenizer,
             weights,
-            session: Session::new(gpu),
+            session: Session::new(device),
             plans: vec![None; budgets.len()],
             budgets,
         })
@@ -122,8 +121,13 @@ impl SentenceEncoder {
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         let mut embeddings = vec![Vec::new(); texts.len()];
         let mut done = 0;
-        for pack in pack::pack(&lengths, &self.budgets) {
-            let rows = self.run(&pack, &sequences)?;
+        // The device has the next pack before the results of this one are fetched: it never waits for the host.
+        let mut under_way = None;
+        for pack in pack::pack(&lengths, &self.budgets).into_iter().map(Some).chain([None]) {
+            let next =
+                pack.map(|pack| Ok::<_, ModelError>((self.start(&pack, &sequences)?, pack))).transpose()?;
+            let Some((pending, pack)) = std::mem::replace(&mut under_way, next) else { continue };
+            let rows = embeddings_of(pending)?;
             for (index, row) in pack.sequences.iter().zip(rows.chunks_exact(self.dim())) {
                 if let Some(element) = row.iter().position(|value| !value.is_finite()) {
                     let (model, value) = (self.name.clone(), row[element]);
@@ -137,15 +141,13 @@ impl SentenceEncoder {
         Ok(embeddings)
     }
 
-    /// The embeddings of a pack's sequences, one row each, then rows that mean nothing.
-    fn run(&mut self, pack: &Pack, sequences: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
+    /// Sets the device to a pack.
+    fn start(&mut self, pack: &Pack, sequences: &[Vec<u32>]) -> Result<Pending, ModelError> {
         let plan = self.plan(pack.budget)?;
         let pooling = self.recipe.pooling;
         let inputs = inputs(pack, sequences, self.budgets[pack.budget], pooling)?;
         let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        let mut outputs = self.session.run(plan, &inputs)?;
-        let embeddings = outputs.take(EMBEDDINGS).expect("the graph should have this output");
-        Ok(embeddings.into_f32()?)
+        Ok(self.session.submit(plan, &inputs)?)
     }
 
     fn plan(&mut self, budget: usize) -> Result<PlanId, ModelError> {
@@ -169,6 +171,12 @@ impl fmt::Debug for SentenceEncoder {
 }
 
 const EMBEDDINGS: &str = "embeddings";
+
+/// The embeddings of a pack's sequences, one row each, then rows that mean nothing.
+fn embeddings_of(pending: Pending) -> Result<Vec<f32>, ModelError> {
+    let embeddings = pending.wait()?.take(EMBEDDINGS).expect("the graph should have this output");
+    Ok(embeddings.into_f32()?)
+}
 
 /// The name of the input that tells the pooling where sequences lie.
 fn pooling_input(pooling: Pooling) -> &'static str {
@@ -247,13 +255,28 @@ pub(crate) fn example_graph(
     texts: usize,
     tokens: usize,
 ) -> Result<Graph, ModelError> {
-    let bert = Bert::without_weights(config.clone()).ok_or_else(|| ModelError::Unsupported {
+    let budget = Budget { tokens: texts.saturating_mul(tokens), sequences: texts };
+    Ok(graph(name, &bare(name, config)?, recipe, budget)?)
+}
+
+/// The graphs that a [`SentenceEncoder`] of this kind loads when it needs them: one for each size of packs.
+pub(crate) fn program_graphs(
+    name: &str,
+    config: &BertConfig,
+    recipe: &Recipe,
+) -> Result<Vec<Graph>, ModelError> {
+    let bert = bare(name, config)?;
+    let longest = recipe.max_seq_length.unwrap_or(usize::MAX).min(config.max_position_embeddings);
+    let budgets = pack::budgets(longest).into_iter();
+    budgets.map(|budget| Ok(graph(name, &bert, recipe, budget)?)).collect()
+}
+
+fn bare(name: &str, config: &BertConfig) -> Result<Bert, ModelError> {
+    Bert::without_weights(config.clone()).ok_or_else(|| ModelError::Unsupported {
         file: name.into(),
         what: format!("hidden_act {:?}", config.hidden_act),
         instead: "see BertConfig::open".to_owned(),
-    })?;
-    let budget = Budget { tokens: texts.saturating_mul(tokens), sequences: texts };
-    Ok(graph(name, &bert, recipe, budget)?)
+    })
 }
 
 /// Inputs of [`example_graph`]: tokens from all over the vocabulary.

@@ -91,11 +91,35 @@ pub struct Totals {
     pub weight_bytes: u64,
 }
 
-impl Summary {
-    /// The name of the layer that a node's path stands for: the path without the network's name in front.
-    pub fn layer_name<'a>(&self, path: &'a str) -> &'a str {
-        layer_name(&self.model, path)
+/// What goes by one name in a graph, without the sizes and reaches that a [`Layer`] has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The layers' path, without the network's name.
+    pub name: String,
+    /// What they do, each kind once, in the order of their computation: `conv2d relu`.
+    pub kind: String,
+    /// Multiply-adds of their definition: a convolution counts as one, by whatever method it is computed.
+    pub multiply_adds: u64,
+}
+
+/// The layers of a graph by their names, in the order in which these first come up.
+pub fn named(graph: &Graph) -> Vec<Named> {
+    let mut found: Vec<Named> = vec![];
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for group in &layers::layers(graph) {
+        let place = *places.entry(name(graph, group.main)).or_insert_with_key(|name| {
+            found.push(Named { name: (*name).to_owned(), ..Named::default() });
+            found.len() - 1
+        });
+        let (named, kind) = (&mut found[place], group.kind(graph));
+        if !named.kind.split(' ').any(|known| known == kind) {
+            named.kind += if named.kind.is_empty() { "" } else { " " };
+            named.kind += &kind;
+        }
+        let multiply_adds = group.nodes.iter().map(|node| cost::multiply_adds(graph, node));
+        named.multiply_adds = multiply_adds.fold(named.multiply_adds, u64::saturating_add);
     }
+    found
 }
 
 /// Summarises a graph as it was built: before passes, which merge and split layers.
@@ -161,7 +185,8 @@ fn name<'a>(graph: &Graph, node: &'a Node) -> &'a str {
     layer_name(graph.name(), &node.path)
 }
 
-fn layer_name<'a>(model: &str, path: &'a str) -> &'a str {
+/// The name of the layer that a node's path stands for: the path without the network's name in front.
+pub(crate) fn layer_name<'a>(model: &str, path: &'a str) -> &'a str {
     path.strip_prefix(model).map_or(path, |rest| rest.strip_prefix('/').unwrap_or(rest))
 }
 

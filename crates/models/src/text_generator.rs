@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use kiln_gpu::Gpu;
+use kiln_engine::Device;
 
 use crate::error::ModelError;
 use crate::generate::{self, Finish, GenerateOptions, Sequence, SpecialIds};
@@ -76,13 +76,21 @@ impl TextGenerator {
     ///
     /// # Errors
     /// [`ModelError`] for missing files, and for files that are not those of a T5 model or do not fit each other.
-    pub fn load(gpu: &Gpu, dir: &Path, precision: Precision) -> Result<TextGenerator, ModelError> {
+    pub fn load(
+        device: impl Into<Device>,
+        dir: &Path,
+        precision: Precision,
+    ) -> Result<TextGenerator, ModelError> {
         layout::require(dir)?;
         let config = T5Config::open(&dir.join(layout::CONFIG))?;
         let weights = Weights::open(&dir.join(layout::WEIGHTS))?;
         let tokenizer = T5Tokenizer::open(&dir.join(layout::TOKENIZER), config.vocab_size)?;
         let t5 = T5::new(config, &weights, precision)?;
-        Ok(TextGenerator { name: name_of(dir), tokenizer, runner: Runner::new(gpu, t5, Box::new(weights)) })
+        Ok(TextGenerator {
+            name: name_of(dir),
+            tokenizer,
+            runner: Runner::new(device, t5, Box::new(weights)),
+        })
     }
 
     /// The model's name: its directory's, or its repository's in a Hugging Face cache.

@@ -11,7 +11,7 @@ use kiln_docqa::DocqaError;
 use kiln_docqa::answer::{Answer, Answerer, AskOptions};
 use kiln_docqa::chat::Conversation;
 use kiln_docqa::index::{Index, IndexOptions};
-use kiln_gpu::Gpu;
+use kiln_engine::Device;
 use kiln_models::store::ENTRIES;
 use kiln_models::t5::Precision;
 use kiln_models::{ModelError, ModelStore, SentenceEncoder, TextGenerator};
@@ -44,7 +44,7 @@ pub struct EngineOptions {
 
 /// The real service.
 pub struct Engine {
-    gpu: Gpu,
+    device: Device,
     options: Arc<EngineOptions>,
     encoder: Option<SentenceEncoder>,
     generator: Option<TextGenerator>,
@@ -60,14 +60,15 @@ pub struct Room {
 
 impl Engine {
     /// Computes on a device. Nothing is loaded yet.
-    pub fn new(gpu: Gpu, options: EngineOptions) -> Engine {
-        Engine { gpu, options: Arc::new(options), encoder: None, generator: None, vgg: None }
+    pub fn new(device: impl Into<Device>, options: EngineOptions) -> Engine {
+        let device = device.into();
+        Engine { device, options: Arc::new(options), encoder: None, generator: None, vgg: None }
     }
 
     /// What a page is told of it, whenever it asks: a model may be fetched in the meantime.
     pub fn about(&self) -> impl Fn() -> About + Send + Sync + 'static {
         let options = Arc::clone(&self.options);
-        let profile = self.gpu.profile();
+        let profile = self.device.profile();
         let (adapter, software) = (profile.name.clone(), profile.kind.is_software());
         move || About { adapter: adapter.clone(), software, models: options.models() }
     }
@@ -79,7 +80,7 @@ impl Engine {
                 let name = &self.options.encoder;
                 let dir = self.options.locate(name)?;
                 job.step(format!("loading {name}"));
-                SentenceEncoder::load(&self.gpu, &dir)?
+                SentenceEncoder::load(&self.device, &dir)?
             }
         };
         Ok(self.encoder.insert(encoder))
@@ -98,7 +99,7 @@ impl Engine {
             Err(error) => return Some(quoted(&error)),
         };
         job.step(format!("loading {name}"));
-        match TextGenerator::load(&self.gpu, &dir, self.options.precision) {
+        match TextGenerator::load(&self.device, &dir, self.options.precision) {
             Ok(generator) => {
                 self.generator = Some(generator);
                 None
@@ -181,10 +182,10 @@ impl Service for Engine {
             return Ok(Vec::new());
         }
         self.encoder(job)?;
-        let Engine { gpu, options, encoder: Some(encoder), .. } = self else {
+        let Engine { device, options, encoder: Some(encoder), .. } = self else {
             return Err(Failure::Cancelled);
         };
-        documents::read(gpu, &options.index, encoder, &mut room.index, documents, job)
+        documents::read(device, &options.index, encoder, &mut room.index, documents, job)
     }
 
     fn ask(&mut self, room: &mut Room, question: &str, job: &Job) -> Result<Reply, Failure> {

@@ -4,10 +4,15 @@ mod graphs;
 mod objective;
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use kiln_engine::{NoWeights, Optimizer, PlanId, Session, Tensor, TensorDesc};
+use kiln_engine::{
+    NoWeights, Optimizer, Pending, PlanId, Session, SessionMemory, StepTime, Tensor, TensorDesc,
+};
 use kiln_gpu::Gpu;
 use kiln_models::cnn::{Architecture, Objective};
+use kiln_models::measure::{Profile, Samples};
+use kiln_models::summary::named;
 
 use crate::TrainError;
 use crate::init::initial;
@@ -154,6 +159,11 @@ impl Trainer {
         self.restore(&state)
     }
 
+    /// What it takes of the device's memory: parameters, the optimizer's state and the history are variables.
+    pub fn memory(&self) -> SessionMemory {
+        self.session.memory()
+    }
+
     /// Waits for the device and gives everything that the next step depends on: parameters and running statistics by their
     /// PyTorch names, and the optimizer's state as `optimizer.exp_avg.conv1.weight`.
     ///
@@ -248,16 +258,50 @@ impl Trainer {
     /// # Errors
     /// Those of [`step`](Self::step), and where the device has no timestamps.
     pub fn measure(&mut self, batch: &Batch, rate: f64) -> Result<StepCost, TrainError> {
-        self.collect()?;
-        let examples = batch.shape[0];
-        let plan = self.plan(Work::Step(examples))?;
-        let inputs = self.step_inputs(batch, rate)?;
-        let times = self.session.time(plan, &borrowed(&inputs))?;
+        let times = self.time(batch, rate)?;
         for time in &times {
             log::debug!("{:9.3} ms  {}  {}", time.duration.as_secs_f64() * 1e3, time.kernel, time.path);
         }
+        Ok(StepCost::new(&self.graphs().step(batch.shape[0])?, &times))
+    }
+
+    /// Makes some steps on a batch, in turns as they are and kernel by kernel: see [`Profile`]. The steps leave no records.
+    ///
+    /// `progress` gets the number of rounds that are done.
+    ///
+    /// # Errors
+    /// Those of [`measure`](Self::measure).
+    pub fn profile(
+        &mut self,
+        batch: &Batch,
+        rate: f64,
+        rounds: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Profile, TrainError> {
+        self.collect()?;
+        let records = self.finished.len();
+        let (mut runs, mut timed) = (Samples::default(), vec![]);
+        for round in 0..rounds {
+            let start = Instant::now();
+            self.step(batch, rate)?;
+            self.collect()?;
+            runs.push(start.elapsed());
+            timed.push(self.time(batch, rate)?);
+            progress(round + 1);
+        }
+        self.finished.truncate(records);
+        let graph = self.graphs().step(batch.shape[0])?;
+        Ok(Profile::new(graph.name(), named(&graph), &timed, runs))
+    }
+
+    /// One step, kernel by kernel.
+    fn time(&mut self, batch: &Batch, rate: f64) -> Result<Vec<StepTime>, TrainError> {
+        self.collect()?;
+        let plan = self.plan(Work::Step(batch.shape[0]))?;
+        let inputs = self.step_inputs(batch, rate)?;
+        let times = self.session.time(plan, &borrowed(&inputs))?;
         self.steps += 1;
-        Ok(StepCost::new(&self.graphs().step(examples)?, &times))
+        Ok(times)
     }
 
     /// Waits for the device and tells of the steps since the last call.
@@ -281,19 +325,27 @@ impl Trainer {
         };
         let (mut loss, mut accuracy) = (RunningLoss::default(), Accuracy::default());
         let mut confusion = Confusion::new(classes);
-        for batch in loader {
-            let batch = batch?;
-            let examples = batch.shape[0];
-            let plan = self.plan(Work::Evaluate(examples))?;
-            let inputs = self.examples(&batch, 0, examples)?;
-            let mut outputs = self.session.run(plan, &borrowed(&inputs))?;
-            loss.add(f64::from(outputs[graphs::LOSS].as_f32()?[0]), examples);
+        // The device has the next batch before the results of this one are fetched.
+        let mut under_way = None;
+        for batch in loader.map(Some).chain([None]) {
+            let next = batch.map(|batch| self.judge(batch?)).transpose()?;
+            let Some((pending, batch)) = std::mem::replace(&mut under_way, next) else { continue };
+            let mut outputs = pending.wait()?;
+            loss.add(f64::from(outputs[graphs::LOSS].as_f32()?[0]), batch.shape[0]);
             if let Some(predicted) = outputs.take(graphs::PREDICTED) {
                 accuracy.add(predicted.as_u32()?, &batch.labels);
                 confusion.add(predicted.as_u32()?, &batch.labels);
             }
         }
         Ok(Evaluation { loss: loss.mean().unwrap_or(f64::NAN), accuracy, confusion })
+    }
+
+    /// Sets the device to evaluating a batch.
+    fn judge(&mut self, batch: Batch) -> Result<(Pending, Batch), TrainError> {
+        let examples = batch.shape[0];
+        let plan = self.plan(Work::Evaluate(examples))?;
+        let inputs = self.examples(&batch, 0, examples)?;
+        Ok((self.session.submit(plan, &borrowed(&inputs))?, batch))
     }
 
     /// What the network makes of a batch of images `[N, C, H, W]`, with running statistics and without dropout.

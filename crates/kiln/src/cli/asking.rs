@@ -9,7 +9,7 @@ use kiln::docqa::DocqaError;
 use kiln::docqa::answer::{Answer, Answerer, AskOptions, Method, Source};
 use kiln::docqa::index::Index;
 use kiln::docqa::prompt::PromptTemplate;
-use kiln::gpu::Gpu;
+use kiln::engine::Device;
 use kiln::models::store::Place;
 use kiln::models::{ModelError, SentenceEncoder, TextGenerator};
 
@@ -104,7 +104,7 @@ pub(crate) enum AnswerArg {
 
 /// Everything that answers take, loaded.
 pub(crate) struct Asking {
-    pub(crate) gpu: Gpu,
+    pub(crate) gpu: Device,
     pub(crate) encoder: SentenceEncoder,
     pub(crate) index: Index,
     generator: Option<TextGenerator>,
@@ -192,7 +192,7 @@ impl AskingArgs {
     fn load_generator(
         &self,
         way: Way,
-        gpu: &Gpu,
+        gpu: &Device,
         context: &Context,
     ) -> Result<(Option<TextGenerator>, Option<String>), CliError> {
         let place = match way {

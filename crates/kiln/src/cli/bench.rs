@@ -1,14 +1,16 @@
 //! `kiln bench`.
 
+mod memory;
 mod search;
 mod t5;
-mod train;
+pub(crate) mod train;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use kiln::engine::Device;
 use kiln::gpu::Gpu;
 use kiln::models::measure::{Bench, Samples, rate};
 use kiln::models::network::Network;
@@ -20,6 +22,7 @@ use super::network::{NetworkArgs, Size, building};
 use super::numbers::{at_least_one, counted, milliseconds, whole_number};
 use super::output::OutputArgs;
 use super::table::write_table;
+use memory::MemoryReport;
 
 /// Measure how long a network takes
 #[derive(Debug, Args)]
@@ -55,7 +58,8 @@ pub(crate) struct BenchArgs {
         allow_negative_numbers = true)]
     warmup: usize,
 
-    /// Print one JSON object {best_ms, median_ms, samples, adapter}
+    /// Print one JSON object {load_ms, first_ms, best_ms, median_ms, memory: {weights, variables, pooled, total, bound,
+    /// ratio, peak, allocated, allocated_peak}, samples, adapter}, memory in bytes
     #[arg(long)]
     json: bool,
 
@@ -86,9 +90,11 @@ pub(crate) struct LoadArgs {
 
 /// A network on a device.
 pub(crate) struct Workload {
-    pub(crate) gpu: Gpu,
+    pub(crate) gpu: Device,
     pub(crate) bench: Bench,
     pub(crate) batch: usize,
+    /// How long it took until the network was there, its weights prepared.
+    pub(crate) loading: Duration,
     network: Network,
     input: Size,
     is_seeded: bool,
@@ -105,14 +111,16 @@ impl LoadArgs {
         let (network, input) = network.resolve()?;
         network.graph(self.batch, &input.0).map_err(building)?;
         let weights = network.weights(self.weights.as_deref())?;
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         fit(&gpu)?;
         context.announce(&gpu);
+        let started = Instant::now();
         let bench = {
             let _clock = context.clock("loading weights");
             Bench::load(&gpu, &network, self.batch, &input.0, &*weights)?
         };
-        Ok(Workload { gpu, bench, network, batch: self.batch, input, is_seeded: self.weights.is_none() })
+        let (batch, is_seeded) = (self.batch, self.weights.is_none());
+        Ok(Workload { gpu, bench, network, batch, loading: started.elapsed(), input, is_seeded })
     }
 }
 
@@ -142,8 +150,13 @@ impl Workload {
 
 #[derive(Serialize)]
 struct Report<'a> {
+    /// Until the network is on the device, weights prepared.
+    load_ms: f64,
+    /// The first run after that: software drivers, and some others, compile kernels when they first run.
+    first_ms: f64,
     best_ms: f64,
     median_ms: f64,
+    memory: MemoryReport,
     samples: usize,
     adapter: &'a str,
 }
@@ -160,11 +173,12 @@ impl BenchArgs {
         let network = self.network.ok_or_else(|| CliError::Input("no network is named".to_owned()))?;
         let mut output = self.output.open()?;
         let mut workload = self.load.load(&network, context, |_| Ok(()))?;
-        let mut samples = Samples::default();
+        let (mut samples, mut first) = (Samples::default(), None);
         {
             let progress = context.progress("measuring", self.warmup.saturating_add(self.samples));
             for run in 0..self.warmup.saturating_add(self.samples) {
                 let duration = workload.bench.run()?;
+                first.get_or_insert(duration);
                 if run >= self.warmup {
                     samples.push(duration);
                 }
@@ -173,8 +187,11 @@ impl BenchArgs {
         }
         let (best, median) = (samples.best(), samples.median());
         let report = Report {
+            load_ms: milliseconds(workload.loading),
+            first_ms: milliseconds(first.unwrap_or_default()),
             best_ms: milliseconds(best),
             median_ms: milliseconds(median),
+            memory: MemoryReport::new(&workload.gpu, workload.bench.memory()),
             samples: samples.count(),
             adapter: workload.adapter(),
         };
@@ -194,6 +211,9 @@ impl BenchArgs {
         };
         writeln!(output, "{}", workload.describe())?;
         write_table(&mut output, &[line("best", best), line("median", median)])?;
+        let (load, first) = (report.load_ms / 1e3, report.first_ms / 1e3);
+        writeln!(output, "loading took {load:.2} s, and the first run after it {first:.2} s")?;
+        report.memory.write(&mut output)?;
         writeln!(output, "{} on {}", counted(report.samples, "sample"), report.adapter)?;
         output.finish()
     }

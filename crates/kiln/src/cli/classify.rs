@@ -139,7 +139,7 @@ impl ClassifyArgs {
         let views = self.views(context, |image| Ok(vgg::view(&Image::open(image)?)?))?;
         let weights = self.network.open(context, &config, None)?;
         let preparation = weights.preparation();
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         context.announce(&gpu);
         let input = config.input();
         let mut vgg = Vgg::new(&gpu, config, weights);

@@ -3,12 +3,25 @@
 use std::cell::Cell;
 use std::fmt::Display;
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
+use kiln::engine::{Device, Tuner};
 use kiln::gpu::{AdapterChoice, Gpu};
+use kiln::models::TuningStore;
 
+use super::encoder::store;
 use super::error::CliError;
 use super::progress::Progress;
+
+/// How long kernels are measured, at most, when a network is first used on a GPU.
+const FIRST_USE: Duration = Duration::from_secs(2);
+
+/// What tuning found out on this machine; none where the system names no cache directory.
+pub(crate) fn tuning_store() -> Option<TuningStore> {
+    Some(TuningStore::new(store().config().cache_dir.as_deref()?))
+}
 
 /// Options that every command takes.
 #[derive(Debug, Args)]
@@ -25,6 +38,17 @@ pub(crate) struct GlobalArgs {
     )]
     adapter: Option<AdapterChoice>,
 
+    /// Choose kernels by Kiln's table alone: measure none, and use no choices that are kept of earlier measurements
+    #[arg(
+        long,
+        global = true,
+        env = "KILN_NO_TUNE",
+        value_parser = FalseyValueParser::new(),
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    no_tune: bool,
+
     /// Print results and errors alone: no notes, no progress
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub(crate) quiet: bool,
@@ -39,13 +63,14 @@ pub(crate) struct GlobalArgs {
 pub(crate) struct Context {
     adapter: AdapterChoice,
     quiet: bool,
+    no_tune: bool,
     announced: Cell<bool>,
 }
 
 impl Context {
     pub(crate) fn new(args: GlobalArgs) -> Context {
         let adapter = args.adapter.unwrap_or_default();
-        Context { adapter, quiet: args.quiet, announced: Cell::new(false) }
+        Context { adapter, quiet: args.quiet, no_tune: args.no_tune, announced: Cell::new(false) }
     }
 
     /// The adapter that was asked for.
@@ -53,9 +78,36 @@ impl Context {
         &self.adapter
     }
 
-    /// Opens that adapter.
+    /// Opens that adapter. Kernels that its driver has compiled before are taken from the cache, where the driver gives
+    /// them out.
     pub(crate) fn open_gpu(&self) -> Result<Gpu, CliError> {
-        Ok(Gpu::open(&self.adapter)?)
+        let gpu = Gpu::open(&self.adapter)?;
+        if let Some(cache) = &store().config().cache_dir {
+            gpu.keep_pipelines(&cache.join("pipelines"));
+        }
+        Ok(gpu)
+    }
+
+    /// Opens that adapter to run networks on, with the kernels that are fastest there: by what is kept of earlier
+    /// measurements, and on a GPU by new ones, of no more than two seconds, where something was not measured yet. A software
+    /// adapter measures nothing by itself, so that its results are the same bytes from run to run.
+    pub(crate) fn open_device(&self) -> Result<Device, CliError> {
+        let gpu = self.open_gpu()?;
+        let Some(store) = tuning_store().filter(|_| !self.no_tune) else { return Ok(gpu.into()) };
+        let profile = gpu.profile().clone();
+        let budget = if profile.kind.is_software() { Duration::ZERO } else { FIRST_USE };
+        let choices = store.choices(&profile);
+        let tuner = Tuner::within(choices, budget, move |findings| {
+            if let Err(error) = store.add(&profile, findings) {
+                log::warn!("what was measured is not kept: {error}");
+            }
+        });
+        Ok(Device::tuned(&gpu, tuner))
+    }
+
+    /// Whether only the table is to choose kernels.
+    pub(crate) fn no_tune(&self) -> bool {
+        self.no_tune
     }
 
     /// Tells, once, where the device is a software one. Commands call it when their input has proved

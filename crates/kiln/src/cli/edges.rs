@@ -61,7 +61,7 @@ impl EdgesArgs {
             None => hed::weights_in(&store().path(hed::NAME)?),
         };
         let weights = hed::open_weights(&weights)?;
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         let mut network = Hed::new(&gpu, weights);
         network.check_size(&scaled).map_err(advise)?;
         if scaled.width() != image.width() || scaled.height() != image.height() {

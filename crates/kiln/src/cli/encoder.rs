@@ -1,7 +1,7 @@
 //! The sentence encoder that a command works with.
 
 use clap::Args;
-use kiln::gpu::Gpu;
+use kiln::engine::Device;
 use kiln::models::SentenceEncoder;
 use kiln::models::store::{ModelStore, StoreConfig};
 
@@ -21,12 +21,12 @@ pub(crate) struct EncoderArgs {
 
 impl EncoderArgs {
     /// Finds the model, fetches it where it is nowhere on this machine, and opens the device for it.
-    pub(crate) fn load(&self, context: &Context) -> Result<(Gpu, SentenceEncoder), CliError> {
+    pub(crate) fn load(&self, context: &Context) -> Result<(Device, SentenceEncoder), CliError> {
         let dir = {
             let progress = context.download();
             store().fetch(&self.model, &mut |step| progress.set_all(step.file, step.done, step.total))?
         };
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         let encoder = SentenceEncoder::load(&gpu, &dir)?;
         Ok((gpu, encoder))
     }

@@ -77,7 +77,7 @@ impl FeaturesArgs {
             Given::View(view) => weights.preparation().apply(&[view])?,
             Given::Tensor(tensor) => tensor,
         };
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         context.announce(&gpu);
         let start = Instant::now();
         let mut vgg = Vgg::new(&gpu, config, weights);

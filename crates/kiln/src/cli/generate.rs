@@ -92,7 +92,7 @@ impl GenerateArgs {
         options.check()?;
         let prompts = read_prompts(&self.prompts, &mut io::stdin())?;
         let mut output = self.output.open()?;
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         let mut generator = load_generator(context, &self.model, self.precision.precision(), &gpu)?;
         let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
         let streams = prompts.len() == 1 && !self.json;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use kiln::docqa::answer::{MAX_NEW_TOKENS, TEMPERATURE};
-use kiln::gpu::Gpu;
+use kiln::engine::Device;
 use kiln::models::generate::{GenerateOptions, Sampling};
 use kiln::models::t5::Precision;
 use kiln::models::{ModelError, TextGenerator};
@@ -194,9 +194,9 @@ pub(crate) fn load_generator(
     context: &Context,
     name_or_dir: &str,
     precision: Precision,
-    gpu: &Gpu,
+    device: &Device,
 ) -> Result<TextGenerator, CliError> {
-    Ok(TextGenerator::load(gpu, &find_generator(context, name_or_dir)?, precision)?)
+    Ok(TextGenerator::load(device, &find_generator(context, name_or_dir)?, precision)?)
 }
 
 /// Finds a generator's directory, and fetches it where it is nowhere on this machine.

@@ -54,9 +54,14 @@ impl fmt::Display for Size {
 impl NetworkArgs {
     /// The network, and the size of what it is to read.
     pub(crate) fn resolve(&self) -> Result<(Network, Size), CliError> {
-        let network = Network::by_name(&self.model)?;
-        let size = self.input.clone().unwrap_or_else(|| Size(network.input()));
+        let (network, size) = self.named()?;
+        let size = size.unwrap_or_else(|| Size(network.input()));
         Ok((network, size))
+    }
+
+    /// The network, and the size of its input where one was given.
+    pub(crate) fn named(&self) -> Result<(Network, Option<Size>), CliError> {
+        Ok((Network::by_name(&self.model)?, self.input.clone()))
     }
 }
 

@@ -1,40 +1,88 @@
 //! `kiln profile`.
 
-use std::io::Write;
-use std::time::Duration;
+mod report;
+mod t5;
+mod trace;
+mod train;
 
-use clap::Args;
-use kiln::models::measure::{LayerTime, rate};
-use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use kiln::engine::Device;
+use kiln::gpu::Gpu;
+use kiln::models::StoreConfig;
+use kiln::models::measure::{Ceilings, Profile};
 
 use super::bench::LoadArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::network::NetworkArgs;
-use super::numbers::{at_least_one, counted, milliseconds};
-use super::output::OutputArgs;
-use super::table::{align_right, write_table};
+use super::numbers::at_least_one;
+use super::output::{Output, OutputArgs};
+use report::{Document, Subject};
 
-/// Measure how long each layer of a network takes, by the device's own clock
+/// Measure where the time goes: by layer and by kernel, by the device's own clock
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
   kiln profile vgg16
   kiln profile vgg16 --batch 4 --json | jq '.layers | max_by(.ms)'
+  kiln profile all-MiniLM-L6-v2 --by kernel
+  kiln profile vgg16 --trace vgg16.json
+  kiln profile train --arch sk
+  kiln profile t5 --part step
+
+A layer's GFLOP/s count the multiply-adds of its definition, whatever computes it; a kernel's
+those that it makes itself. \"of ceiling\" is the least time that this device would take for
+what the kernels multiply and move, as a share of the time that they take; the ceilings are a
+large matrix product and a large copy on this device, measured once and kept in the cache
+directory. A trace can be opened at https://ui.perfetto.dev, which keeps it in the browser, and in
+chrome://tracing.
 
 The device has to have timestamps; `kiln devices` says whether it does.")]
 pub(crate) struct ProfileArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+
+    // clap finds an optional group by the arguments that are its own, so this one has the network's name in it.
     #[command(flatten)]
-    network: NetworkArgs,
+    network: Option<NetworkArgs>,
 
     #[command(flatten)]
     load: LoadArgs,
 
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+/// What is measured besides a network at work.
+#[derive(Debug, Subcommand)]
+enum Other {
+    T5(t5::ProfileT5Args),
+    Train(train::ProfileTrainArgs),
+}
+
+/// How it is measured and told.
+#[derive(Debug, Args)]
+struct Measuring {
     /// How many runs are measured; each time is the median over them
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one::<usize>,
         allow_negative_numbers = true)]
     samples: usize,
 
-    /// Print one JSON object instead of a table
+    /// Add the times up by layer or by kernel [default: both]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    by: Option<By>,
+
+    /// Measure the ceilings of this device anew
+    #[arg(long)]
+    ceilings: bool,
+
+    /// Also write the kernels of a run to a file, as a trace that Perfetto and Chrome show
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+
+    /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
 
@@ -42,91 +90,100 @@ pub(crate) struct ProfileArgs {
     output: OutputArgs,
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    model: &'a str,
-    adapter: &'a str,
-    batch: usize,
-    samples: usize,
-    total_ms: f64,
-    layers: Vec<Row<'a>>,
+/// What times are added up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// A row for each layer, in the order in which they run
+    Layer,
+    /// A row for each kernel and variant, the longest first
+    Kernel,
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    layer: &'a str,
-    kind: &'a str,
-    kernels: &'a [String],
-    ms: f64,
-    /// Null for a layer without multiply-adds.
-    gflops: Option<f64>,
-    /// Of the total, from 0 to 1.
-    share: f64,
+/// The files that a profile goes to, open before it is made.
+struct Outputs {
+    output: Output,
+    trace: Option<Output>,
 }
 
 impl ProfileArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
-        let mut output = self.output.open()?;
-        let mut workload = self.load.load(&self.network, context, |gpu| match gpu.profile() {
-            profile if profile.timestamps => Ok(()),
-            profile => Err(CliError::Runtime(format!(
-                "{} has no timestamps, which a profile is made of; `kiln bench` measures without them",
-                profile.name
-            ))),
-        })?;
-        let times = {
-            let progress = context.progress("measuring", self.samples.saturating_add(1));
-            // The first run compiles kernels.
-            workload.bench.run()?;
-            progress.set(1);
-            workload.bench.profile(self.samples, &mut |done| progress.set(done as u64 + 1))?
+        match self.other {
+            Some(Other::T5(args)) => return args.run(context),
+            Some(Other::Train(args)) => return args.run(context),
+            None => {}
+        }
+        // clap asks for a network before it comes to this.
+        let network = self.network.ok_or_else(|| CliError::Input("no network is named".to_owned()))?;
+        let measuring = self.measuring;
+        let outputs = measuring.open()?;
+        let mut workload = self.load.load(&network, context, has_timestamps)?;
+        // The first run compiles kernels.
+        workload.bench.run()?;
+        let profile =
+            measuring.measure(context, |rounds, progress| Ok(workload.bench.profile(rounds, progress)?))?;
+        let subject = Subject { title: workload.describe(), model: workload.model(), batch: workload.batch };
+        measuring.tell(context, &workload.gpu, outputs, &subject, &profile)
+    }
+}
+
+/// Refuses a device that a profile cannot be made on.
+fn has_timestamps(gpu: &Gpu) -> Result<(), CliError> {
+    match gpu.profile() {
+        profile if profile.timestamps => Ok(()),
+        profile => Err(CliError::Runtime(format!(
+            "{} has no timestamps, which a profile is made of; `kiln bench` measures without them",
+            profile.name
+        ))),
+    }
+}
+
+impl Measuring {
+    fn open(&self) -> Result<Outputs, CliError> {
+        let output = self.output.open()?;
+        let trace = match self.trace.as_deref() {
+            Some(path) if path == Path::new("-") => {
+                return Err(CliError::Input(
+                    "--trace -: expected a file, as stdout takes the tables".to_owned(),
+                ));
+            }
+            path => path.map(Output::bytes).transpose()?,
         };
-        let total: Duration = times.iter().map(|layer| layer.duration).sum();
-        let share =
-            |layer: &LayerTime| layer.duration.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
+        Ok(Outputs { output, trace })
+    }
+
+    fn measure(
+        &self,
+        context: &Context,
+        profile: impl FnOnce(usize, &mut dyn FnMut(usize)) -> Result<Profile, CliError>,
+    ) -> Result<Profile, CliError> {
+        let progress = context.progress("measuring", self.samples);
+        profile(self.samples, &mut |done| progress.set(done as u64))
+    }
+
+    fn tell(
+        &self,
+        context: &Context,
+        device: &Device,
+        outputs: Outputs,
+        subject: &Subject<'_>,
+        profile: &Profile,
+    ) -> Result<(), CliError> {
+        let ceilings = {
+            let _clock = context.clock("measuring the device's ceilings");
+            let cache_dir = StoreConfig::from_env().cache_dir;
+            Ceilings::cached(device, cache_dir.as_deref(), self.ceilings)?
+        };
+        let Outputs { mut output, trace } = outputs;
+        let document = Document::new(subject, device.profile(), profile, ceilings, self.by);
         if self.json {
-            let rows = times.iter().map(|layer| Row {
-                layer: &layer.name,
-                kind: &layer.kind,
-                kernels: &layer.kernels,
-                ms: milliseconds(layer.duration),
-                gflops: layer.gflops(),
-                share: share(layer),
-            });
-            output.json(&Report {
-                model: workload.model(),
-                adapter: workload.adapter(),
-                batch: workload.batch,
-                samples: self.samples,
-                total_ms: milliseconds(total),
-                layers: rows.collect(),
-            })?;
-            return output.finish();
+            output.json(&document)?;
+        } else {
+            document.write(&mut output)?;
         }
-        writeln!(output, "{}\n", workload.describe())?;
-        let mut rows =
-            vec![["layer", "kind", "kernels", "ms", "GFLOP/s", "share"].map(str::to_owned).to_vec()];
-        for layer in &times {
-            rows.push(vec![
-                layer.name.clone(),
-                layer.kind.clone(),
-                layer.kernels.join(" "),
-                format!("{:.2}", milliseconds(layer.duration)),
-                layer.gflops().map(|rate| format!("{rate:.1}")).unwrap_or_default(),
-                format!("{:.1} %", 100.0 * share(layer)),
-            ]);
+        if let Some(mut file) = trace {
+            trace::write(&mut file, subject, device.profile(), profile)?;
+            file.finish()?;
         }
-        rows.push(vec![
-            "total".to_owned(),
-            String::new(),
-            String::new(),
-            format!("{:.2}", milliseconds(total)),
-            rate(workload.bench.multiply_adds(), total).map(|rate| format!("{rate:.1}")).unwrap_or_default(),
-            "100.0 %".to_owned(),
-        ]);
-        align_right(&mut rows, 3..6);
-        write_table(&mut output, &rows)?;
-        writeln!(output, "\nMedians of {} on {}.", counted(self.samples, "run"), workload.adapter())?;
         output.finish()
     }
 }

@@ -94,7 +94,7 @@ impl ServeArgs {
             names: self.names,
             max_upload: self.max_upload,
         })?;
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         context.announce(&gpu);
         if server.is_public() {
             context.note(format_args!(

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_engine::ops::{Matmul, Op, Reduce, TransposedAxis, Upsampling};
+use kiln_engine::ops::{LhsLayout, Matmul, Op, Reduce, TransposedAxis, Upsampling};
 use kiln_engine::{Axis, Graph, Node, Value};
 
 use super::window::Window;
@@ -265,7 +265,7 @@ fn product(op: &Matmul, shapes: &[&[usize]], region: &Region) -> Vec<Region> {
     if rank == region.len() {
         pulled[0][..rank - 2].copy_from_slice(&region[..rank - 2]);
     }
-    pulled[0][if op.transpose_lhs { rank - 1 } else { rank - 2 }] = rows;
+    pulled[0][if op.lhs == LhsLayout::Transposed { rank - 1 } else { rank - 2 }] = rows;
     if op.epilogue.residual
         && let Some(residual) = pulled.last_mut()
     {

@@ -65,12 +65,10 @@ impl T5 {
     ) -> Result<(), EngineError> {
         for layer in 0..self.config.num_decoder_layers {
             g.scope(format!("source/block{layer}"), |g| {
-                let parts = self.source_projections(g, layer, encoded)?;
-                for (name, part) in source_names(source, layer).iter().zip(parts) {
-                    let variable = g.variable(name, &[source, self.config.inner()], DType::F32);
-                    g.update(PutRows { first_col: 0 }, &[variable], &[part, places])?;
-                }
-                Ok::<(), EngineError>(())
+                let [key, value] = self.source_projections(g, layer, encoded)?;
+                let variables = source_names(source, layer)
+                    .map(|name| g.variable(&name, &[source, self.config.inner()], DType::F32));
+                g.update(PutRows { first_col: 0 }, &variables, &[key, value, places])
             })?;
         }
         Ok(())
@@ -91,6 +89,7 @@ impl T5 {
         g.scope("decoder", |g| {
             let bias = bias::behind(g, DECODER_BIAS, &self.config)?;
             let mut x = self.embed(g, inputs.token_ids)?;
+            let (mut caches, mut made) = (vec![], vec![]);
             for layer in 0..self.config.num_decoder_layers {
                 let cache_name = format!("cache{}x{}/block{layer}", shape.rows, shape.length);
                 let cache = g.variable(&cache_name, &[shape.rows * shape.length, 2 * inner], DType::F32);
@@ -103,7 +102,8 @@ impl T5 {
                         let qkv = g.scope("qkv", |g| self.linear(g, normed, &qkv))?;
                         let op = CachedAttention { heads, scale: Scalar::new(1.0) };
                         let mixed = g.cached_attention(qkv, cache, inputs.past, bias, op)?;
-                        g.update(PutRows { first_col: inner }, &[cache], &[qkv, inputs.slots])?;
+                        caches.push(cache);
+                        made.push(qkv);
                         self.back(g, mixed, x, part("o"))
                     })?;
                     let [key, value] = source_names(shape.source, layer)
@@ -111,6 +111,11 @@ impl T5 {
                     let x = self.cross_attention(g, layer, x, [key, value], inputs.spans)?;
                     self.feed_forward(g, x, &format!("{name}.2"))
                 })?;
+            }
+            // Two layers at a time: each puts but a row, and starting a kernel takes longer.
+            for (caches, made) in caches.chunks(2).zip(made.chunks(2)) {
+                let rows = [made, &[inputs.slots]].concat();
+                g.scope("cache", |g| g.update(PutRows { first_col: inner }, caches, &rows))?;
             }
             self.logits(g, x)
         })

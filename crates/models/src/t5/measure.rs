@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kiln_engine::{DType, EngineError, GraphBuilder, PlanId, Session, WeightSource};
-use kiln_gpu::Gpu;
+use kiln_engine::{DType, Device, EngineError, GraphBuilder, PlanId, Session, SessionMemory, WeightSource};
 
 use super::{Precision, Runner, T5, T5Config};
 use crate::error::ModelError;
 use crate::generate::Decoder;
 use crate::layout;
-use crate::measure::Samples;
+use crate::measure::{Profile, Samples};
 use crate::seeded::SeededWeights;
 use crate::weights::Weights;
 
@@ -60,38 +59,47 @@ impl T5Bench {
     ///
     /// # Errors
     /// [`ModelError::Engine`] where the device has no room for it.
-    pub fn seeded(gpu: &Gpu, config: T5Config, precision: Precision) -> Result<T5Bench, ModelError> {
+    pub fn seeded(
+        device: impl Into<Device>,
+        config: T5Config,
+        precision: Precision,
+    ) -> Result<T5Bench, ModelError> {
         let t5 = T5::without_weights(config, precision);
         let tensors = t5.tensors()?;
         let source =
             SeededWeights::new(tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())));
-        T5Bench::load(gpu, t5, Box::new(source), precision)
+        T5Bench::load(&device.into(), t5, Box::new(source), precision)
     }
 
     /// The model of a directory; its tokenizer is not read.
     ///
     /// # Errors
     /// Those of [`T5Config::open`], [`Weights::open`] and [`T5::new`], and [`ModelError::Engine`].
-    pub fn open(gpu: &Gpu, dir: &Path, precision: Precision) -> Result<T5Bench, ModelError> {
+    pub fn open(device: impl Into<Device>, dir: &Path, precision: Precision) -> Result<T5Bench, ModelError> {
         let config = T5Config::open(&dir.join(layout::CONFIG))?;
         let weights = Weights::open(&dir.join(layout::WEIGHTS))?;
         let t5 = T5::new(config, &weights, precision)?;
-        T5Bench::load(gpu, t5, Box::new(weights), precision)
+        T5Bench::load(&device.into(), t5, Box::new(weights), precision)
     }
 
     fn load(
-        gpu: &Gpu,
+        device: &Device,
         t5: T5,
         weights: Box<dyn WeightSource + Send>,
         precision: Precision,
     ) -> Result<T5Bench, ModelError> {
         let count = step_weights(t5.config());
-        let products = Products::load(gpu, t5.config().d_model, count, precision)?;
+        let products = Products::load(device, t5.config().d_model, count, precision)?;
         let bytes = match precision {
             Precision::F32 => 4,
             Precision::F16 => 2,
         };
-        Ok(T5Bench { runner: Runner::new(gpu, t5, weights), products, weight_bytes: count as u64 * bytes })
+        Ok(T5Bench { runner: Runner::new(device, t5, weights), products, weight_bytes: count as u64 * bytes })
+    }
+
+    /// What the model takes of the device's memory; the products have their own.
+    pub fn memory(&self) -> SessionMemory {
+        self.runner.memory()
     }
 
     /// Measures `rounds` rounds after one that is not counted; in each, encoding, decoding of `tokens` tokens, and the
@@ -157,6 +165,77 @@ impl T5Bench {
         Ok(())
     }
 
+    /// The time of a token behind a prompt of [`DECODE_PROMPT`]: the mean of `tokens` but the first, which waits for the
+    /// encoder.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure.
+    ///
+    /// # Panics
+    /// For fewer than 2 tokens.
+    pub fn token(&mut self, tokens: usize) -> Result<Duration, ModelError> {
+        assert!(tokens >= 2, "there should be a step besides the first");
+        let mut id = [self.runner.config().decoder_start_token_id];
+        self.runner.begin(&[self.prompt(DECODE_PROMPT)], 1, tokens)?;
+        id[0] = self.runner.argmax(&id, &[0])?[0];
+        let decoding = timed(|| {
+            (1..tokens).try_for_each(|_| {
+                id[0] = self.runner.argmax(&id, &[0])?[0];
+                Ok(())
+            })
+        })?;
+        Ok(decoding / (tokens as u32 - 1))
+    }
+
+    /// The time of the products alone, the mean over so many runs.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure.
+    ///
+    /// # Panics
+    /// For no run.
+    pub fn products(&mut self, runs: usize) -> Result<Duration, ModelError> {
+        Ok(timed(|| Ok(self.products.run(runs)?))? / runs as u32)
+    }
+
+    /// Where the time goes to encode a prompt of `tokens` tokens, keys and values for cross attention included.
+    /// `progress` gets the number of rounds that are done.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure, and where the device has no timestamps.
+    ///
+    /// # Panics
+    /// For no token, or more than the model reads.
+    pub fn profile_encoder(
+        &mut self,
+        tokens: usize,
+        rounds: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Profile, ModelError> {
+        self.runner.profile_encoder(&self.prompt(tokens), rounds, progress)
+    }
+
+    /// The same of one step of the decoder behind such a prompt.
+    ///
+    /// # Errors
+    /// Those of [`profile_encoder`](Self::profile_encoder).
+    ///
+    /// # Panics
+    /// As [`profile_encoder`](Self::profile_encoder) does.
+    pub fn profile_step(
+        &mut self,
+        tokens: usize,
+        rounds: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Profile, ModelError> {
+        self.runner.profile_step(&self.prompt(tokens), rounds, progress)
+    }
+
+    /// The sizes of the model.
+    pub fn config(&self) -> &T5Config {
+        self.runner.config()
+    }
+
     /// A prompt of tokens from all over the vocabulary.
     fn prompt(&self, tokens: usize) -> Vec<u32> {
         const STEP: usize = 7919; // a prime, so that neighbours are far apart
@@ -165,7 +244,12 @@ impl T5Bench {
 }
 
 impl Products {
-    fn load(gpu: &Gpu, depth: usize, weights: usize, precision: Precision) -> Result<Products, EngineError> {
+    fn load(
+        device: &Device,
+        depth: usize,
+        weights: usize,
+        precision: Precision,
+    ) -> Result<Products, EngineError> {
         let mut g = GraphBuilder::new("products");
         let x = g.input("x", &[1, depth], DType::F32);
         let mut rest = weights / depth;
@@ -182,7 +266,7 @@ impl Products {
             index += 1;
         }
         let graph = g.finish();
-        let mut session = Session::new(gpu);
+        let mut session = Session::new(device);
         let plan = session.load(&graph, &SeededWeights::of(&graph))?;
         Ok(Products { session, plan })
     }

@@ -1,16 +1,22 @@
 //! A T5 model on a device: prompts are encoded once, then texts grow a token at a time.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use kiln_engine::{DType, EngineError, GraphBuilder, Outputs, PlanId, Session, Tensor, WeightSource};
-use kiln_gpu::{DeviceProfile, Gpu};
+use kiln_engine::{
+    DType, Device, EngineError, Graph, GraphBuilder, Outputs, PlanId, Session, SessionMemory, Tensor,
+    WeightSource,
+};
+use kiln_gpu::DeviceProfile;
 
 use super::decoder::{StepInputs, StepShape};
 use super::encoder::EncoderInputs;
 use super::{T5, T5Config};
 use crate::error::ModelError;
 use crate::generate::Decoder;
+use crate::measure::{Profile, Samples};
 use crate::pack::{self, Budget};
+use crate::summary::named;
 
 /// Runs the plans of a model: one for the encoder for each of a few sizes, and one for the decoder for each number of
 /// texts, lengths and sources rounded up. All share their weights.
@@ -25,6 +31,9 @@ pub struct Runner {
     decoders: HashMap<(StepShape, Wanted), PlanId>,
     batch: Option<Batch>,
 }
+
+/// Tensors for a run of a plan, with the names of its inputs.
+type Inputs<const N: usize> = [(&'static str, Tensor); N];
 
 /// Tokens of a run, and room for those of all prompts.
 type EncoderKey = (usize, usize);
@@ -56,13 +65,15 @@ const LENGTHS: [usize; 3] = [32, 128, 256];
 
 impl Runner {
     /// A runner without plans: they are loaded when they are first needed.
-    pub fn new(gpu: &Gpu, t5: T5, weights: Box<dyn WeightSource + Send>) -> Runner {
-        Self::with_profile(gpu, t5, weights, gpu.profile().clone())
+    pub fn new(device: impl Into<Device>, t5: T5, weights: Box<dyn WeightSource + Send>) -> Runner {
+        let device = device.into();
+        let profile = device.profile().clone();
+        Self::with_profile(device, t5, weights, profile)
     }
 
     /// As [`new`](Self::new), planned as if the device were another: see [`Session::with_profile`].
     pub fn with_profile(
-        gpu: &Gpu,
+        device: impl Into<Device>,
         t5: T5,
         weights: Box<dyn WeightSource + Send>,
         profile: DeviceProfile,
@@ -71,7 +82,7 @@ impl Runner {
         Runner {
             t5,
             weights,
-            session: Session::with_profile(gpu, profile),
+            session: Session::with_profile(device, profile),
             budgets,
             encoders: HashMap::new(),
             decoders: HashMap::new(),
@@ -112,7 +123,8 @@ impl Runner {
             .collect();
         for pack in pack::pack(&lengths, &self.budgets) {
             let sequences = pack.sequences.iter().map(|&index| (prompts[index].as_slice(), starts[index]));
-            self.encode(self.budgets[pack.budget].tokens, source, sequences)?;
+            let (plan, inputs) = self.encoding(self.budgets[pack.budget].tokens, source, sequences)?;
+            self.session.run(plan, &borrowed(&inputs))?;
         }
         let shape = StepShape { rows: prompts.len() * beams, length: round_up(max_new_tokens), source };
         let spans: Vec<u32> = starts
@@ -125,13 +137,13 @@ impl Runner {
         Ok(())
     }
 
-    /// Runs the encoder over sequences that fit `tokens`, each with the row of the source that it starts at.
-    fn encode<'a>(
+    /// What runs the encoder over sequences that fit `tokens`, each with the row of the source that it starts at.
+    fn encoding<'a>(
         &mut self,
         tokens: usize,
         source: usize,
         sequences: impl Iterator<Item = (&'a [u32], usize)>,
-    ) -> Result<(), ModelError> {
+    ) -> Result<(PlanId, Inputs<3>), EngineError> {
         let (mut ids, mut spans, mut places) = (vec![], vec![], vec![]);
         for (sequence, start) in sequences {
             assert!(!sequence.is_empty(), "a prompt should have a token");
@@ -146,34 +158,41 @@ impl Runner {
         places.resize(tokens, u32::MAX);
         let plan = self.encoder((tokens, source))?;
         let inputs = [
-            ("token_ids", &Tensor::u32([tokens], ids)?),
-            ("spans", &Tensor::u32([tokens, 2], spans)?),
-            ("places", &Tensor::u32([tokens], places)?),
+            ("token_ids", Tensor::u32([tokens], ids)?),
+            ("spans", Tensor::u32([tokens, 2], spans)?),
+            ("places", Tensor::u32([tokens], places)?),
         ];
-        self.session.run(plan, &inputs)?;
-        Ok(())
+        Ok((plan, inputs))
     }
 
     fn encoder(&mut self, key: EncoderKey) -> Result<PlanId, EngineError> {
         if let Some(plan) = self.encoders.get(&key) {
             return Ok(*plan);
         }
-        let (tokens, source) = key;
+        let plan = self.session.load(&self.encoder_graph(key)?, &*self.weights)?;
+        self.encoders.insert(key, plan);
+        Ok(plan)
+    }
+
+    fn encoder_graph(&self, (tokens, source): EncoderKey) -> Result<Graph, EngineError> {
         let mut g = GraphBuilder::new("t5");
         let inputs = EncoderInputs::declare(&mut g, tokens);
         let places = g.input("places", &[tokens], DType::U32);
         let encoded = self.t5.encode(&mut g, inputs)?;
         self.t5.keep_source(&mut g, encoded, places, source)?;
-        let plan = self.session.load(&g.finish(), &*self.weights)?;
-        self.encoders.insert(key, plan);
-        Ok(plan)
+        Ok(g.finish())
     }
 
     fn decoder(&mut self, key: (StepShape, Wanted)) -> Result<PlanId, EngineError> {
         if let Some(plan) = self.decoders.get(&key) {
             return Ok(*plan);
         }
-        let (shape, wanted) = key;
+        let plan = self.session.load(&self.decoder_graph(key)?, &*self.weights)?;
+        self.decoders.insert(key, plan);
+        Ok(plan)
+    }
+
+    fn decoder_graph(&self, (shape, wanted): (StepShape, Wanted)) -> Result<Graph, EngineError> {
         let mut g = GraphBuilder::new("t5");
         let inputs = StepInputs::declare(&mut g, shape);
         let logits = self.t5.step(&mut g, shape, inputs)?;
@@ -182,14 +201,33 @@ impl Runner {
             Wanted::Argmax => {
                 let ids = g.argmax(logits, &[1], false)?;
                 g.output(ARGMAX, ids);
-                // Tells whether there was anything to choose from.
-                let largest = g.max(logits, &[1], false)?;
+                // Tells whether there was anything to choose from: what is not a number wins.
+                let largest = g.pick(logits, ids)?;
                 g.output(LARGEST, largest);
             }
         }
-        let plan = self.session.load(&g.finish(), &*self.weights)?;
-        self.decoders.insert(key, plan);
-        Ok(plan)
+        Ok(g.finish())
+    }
+
+    /// The graphs that a text takes which grows from a prompt of any length, with so many beams: the encoders, and a step.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for sizes that do not fit each other.
+    pub fn graphs(&self, beams: usize) -> Result<Vec<Graph>, ModelError> {
+        let source = self.config().n_positions.next_power_of_two().max(512);
+        let mut graphs = vec![];
+        for budget in &self.budgets {
+            graphs.push(self.encoder_graph((budget.tokens, source))?);
+        }
+        let wanted = if beams == 1 { Wanted::Argmax } else { Wanted::Logits };
+        let shape = StepShape { rows: beams, length: LENGTHS[0], source };
+        graphs.push(self.decoder_graph((shape, wanted))?);
+        Ok(graphs)
+    }
+
+    /// What the model takes of the device's memory: weights, the caches of texts as variables, and what its plans share.
+    pub fn memory(&self) -> SessionMemory {
+        self.session.memory()
     }
 
     /// Waits until the device has done what it was given.
@@ -207,6 +245,65 @@ impl Runner {
         plans.map(|(_, plan)| self.session.plan(*plan).dispatches().count()).max().unwrap_or(0)
     }
 
+    /// Encodes a prompt, in turns as it is done and kernel by kernel: see [`Profile`].
+    ///
+    /// # Errors
+    /// Those of [`begin`](Self::begin), and where the device has no timestamps.
+    pub(super) fn profile_encoder(
+        &mut self,
+        prompt: &[u32],
+        rounds: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Profile, ModelError> {
+        let fits = self.budgets.iter().find(|budget| budget.tokens >= prompt.len());
+        let tokens = fits.expect("the prompt should fit the model").tokens;
+        let source = prompt.len().next_power_of_two().max(512);
+        // The first loads the plan.
+        self.begin(&[prompt.to_vec()], 1, 1)?;
+        let (mut runs, mut timed) = (Samples::default(), vec![]);
+        for round in 0..rounds {
+            self.wait()?;
+            let start = Instant::now();
+            self.begin(&[prompt.to_vec()], 1, 1)?;
+            self.wait()?;
+            runs.push(start.elapsed());
+            let (plan, inputs) = self.encoding(tokens, source, [(prompt, 0)].into_iter())?;
+            timed.push(self.session.time(plan, &borrowed(&inputs))?);
+            progress(round + 1);
+        }
+        let graph = self.encoder_graph((tokens, source))?;
+        Ok(Profile::new(graph.name(), named(&graph), &timed, runs))
+    }
+
+    /// Grows the text behind a prompt, two tokens a round: one as it is done, one kernel by kernel.
+    ///
+    /// # Errors
+    /// Those of [`begin`](Self::begin), and where the device has no timestamps.
+    pub(super) fn profile_step(
+        &mut self,
+        prompt: &[u32],
+        rounds: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Profile, ModelError> {
+        let mut id = [self.config().decoder_start_token_id];
+        self.begin(&[prompt.to_vec()], 1, 2 * rounds + 1)?;
+        // The first waits for the encoder.
+        id[0] = self.argmax(&id, &[0])?[0];
+        let (mut runs, mut timed) = (Samples::default(), vec![]);
+        for round in 0..rounds {
+            let start = Instant::now();
+            let next = self.argmax(&id, &[0])?[0];
+            runs.push(start.elapsed());
+            let plan = self.step_plan(Wanted::Argmax)?;
+            let inputs = self.step_inputs(&[next], &[0])?;
+            timed.push(self.session.time(plan, &borrowed(&inputs))?);
+            progress(round + 1);
+        }
+        let batch = self.batch.as_ref().expect("a prompt should have been read");
+        let graph = self.decoder_graph((batch.shape, Wanted::Argmax))?;
+        Ok(Profile::new(graph.name(), named(&graph), &timed, runs))
+    }
+
     /// One token for each row.
     fn advance(&mut self, tokens: &[u32], parents: &[usize], wanted: Wanted) -> Result<Outputs, ModelError> {
         let plan = self.step_plan(wanted)?;
@@ -220,11 +317,7 @@ impl Runner {
     }
 
     /// What a step reads; from here on the tokens are part of the rows' histories.
-    fn step_inputs(
-        &mut self,
-        tokens: &[u32],
-        parents: &[usize],
-    ) -> Result<[(&'static str, Tensor); 4], EngineError> {
+    fn step_inputs(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Inputs<4>, EngineError> {
         let batch = self.batch.as_mut().expect("prompts should have been read before texts grow");
         let StepShape { rows, length, .. } = batch.shape;
         assert!(

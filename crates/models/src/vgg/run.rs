@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use kiln_engine::{Graph, Outputs, PlanId, Session, Tensor, WeightSource};
-use kiln_gpu::Gpu;
-
 use super::{INPUT, LOGITS, PROBABILITIES, Tap, VggConfig};
 use crate::error::ModelError;
+use kiln_engine::{Device, Graph, Outputs, PlanId, Session, Tensor, WeightSource};
 
 /// A network with its weights on a device.
 ///
@@ -38,8 +36,12 @@ pub struct Vgg {
 
 impl Vgg {
     /// A network whose weights are read, by torchvision's names, when they are first needed.
-    pub fn new(gpu: &Gpu, config: VggConfig, weights: impl WeightSource + Send + 'static) -> Vgg {
-        Vgg::in_session(Session::new(gpu), config, weights)
+    pub fn new(
+        device: impl Into<Device>,
+        config: VggConfig,
+        weights: impl WeightSource + Send + 'static,
+    ) -> Vgg {
+        Vgg::in_session(Session::new(device), config, weights)
     }
 
     /// The same in a session of the caller's, such as one that plans for other limits.

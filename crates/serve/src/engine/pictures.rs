@@ -66,7 +66,7 @@ fn load(engine: &Engine, job: &Job) -> Result<Loaded, Failure> {
     job.step(format!("loading the weights of {}", config.name));
     let weights = VggWeights::open(&path, config)?;
     let preparation = weights.preparation();
-    let mut vgg = Vgg::new(&engine.gpu, config.clone(), weights);
+    let mut vgg = Vgg::new(&engine.device, config.clone(), weights);
     vgg.prepare(1, config.input())?;
     Ok(Loaded { vgg, preparation })
 }

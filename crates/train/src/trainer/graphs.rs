@@ -241,3 +241,6 @@ fn running(g: &mut GraphBuilder, built: &Built, guard: Value) -> Result<(), Trai
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests;

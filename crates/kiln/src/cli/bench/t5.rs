@@ -17,6 +17,7 @@ use super::super::generation::{PrecisionArg, find_generator};
 use super::super::numbers::{at_least_one, counted, milliseconds};
 use super::super::output::{Output, OutputArgs};
 use super::super::table::{align_right, write_table};
+use super::memory::MemoryReport;
 
 /// Measure how fast a T5 model reads and writes
 #[derive(Debug, Args)]
@@ -47,8 +48,9 @@ pub(crate) struct BenchT5Args {
     samples: usize,
 
     /// Print one JSON object {model, precision, encode: [{tokens, ms}], first_token_ms, tokens_per_second, token_ms,
-    /// step_4_ms, last_step_ms, weight_bytes_per_token, dispatches_per_token, products_ms, share_of_products, samples,
-    /// adapter}
+    /// step_4_ms, last_step_ms, weight_bytes_per_token, dispatches_per_token, products_ms, share_of_products, memory:
+    /// {weights, variables, pooled, total, bound, ratio, peak, allocated, allocated_peak}, samples, adapter}, memory in
+    /// bytes and without the products'; allocated has them too
     #[arg(long)]
     json: bool,
 
@@ -72,6 +74,7 @@ struct Report<'a> {
     products_ms: f64,
     /// Median of the rounds.
     share_of_products: f64,
+    memory: MemoryReport,
     samples: usize,
     adapter: &'a str,
 }
@@ -91,7 +94,7 @@ impl BenchT5Args {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let mut output = self.output.open()?;
         let dir = self.model.as_deref().map(|model| find_generator(context, model)).transpose()?;
-        let gpu = context.open_gpu()?;
+        let gpu = context.open_device()?;
         let precision = self.precision.precision();
         let mut bench = {
             let _clock = context.clock("loading weights");
@@ -104,7 +107,8 @@ impl BenchT5Args {
         let progress = context.progress("measuring", self.samples + 1);
         let cost = bench.measure(self.samples, self.tokens, &mut |round| progress.set(round as u64 + 1))?;
         drop(progress);
-        let report = self.report(&cost, &gpu.profile().name);
+        let memory = MemoryReport::new(&gpu, bench.memory());
+        let report = self.report(&cost, memory, &gpu.profile().name);
         if self.json {
             output.json(&report)?;
         } else {
@@ -113,7 +117,7 @@ impl BenchT5Args {
         output.finish()
     }
 
-    fn report<'a>(&'a self, cost: &T5Cost, adapter: &'a str) -> Report<'a> {
+    fn report<'a>(&'a self, cost: &T5Cost, memory: MemoryReport, adapter: &'a str) -> Report<'a> {
         let steps = cost.steps.len();
         let token = cost.steps[1..].iter().map(Samples::median).sum::<Duration>() / (steps as u32 - 1);
         let mut shares = cost.shares.clone();
@@ -135,6 +139,7 @@ impl BenchT5Args {
             dispatches_per_token: cost.dispatches,
             products_ms: milliseconds(cost.products.median()),
             share_of_products: shares[shares.len() / 2],
+            memory,
             samples: self.samples,
             adapter,
         }
@@ -163,6 +168,7 @@ impl BenchT5Args {
         write_table(out, &rows)?;
         let (bytes, dispatches) = (Bytes(report.weight_bytes_per_token), report.dispatches_per_token);
         writeln!(out, "a token reads {bytes} of weights and runs {dispatches} kernels")?;
+        report.memory.write(out)?;
         writeln!(out, "{} on {}", counted(report.samples, "sample"), report.adapter)?;
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::super::error::CliError;
 use super::super::numbers::{at_least_one, counted, grouped, milliseconds, whole_number};
 use super::super::output::{Output, OutputArgs};
 use super::super::table::{align_right, write_table};
+use super::memory::MemoryReport;
 
 /// Measure how fast a network learns
 #[derive(Debug, Args)]
@@ -49,7 +50,8 @@ pub(crate) struct BenchTrainArgs {
     warmup: usize,
 
     /// Print one JSON object {arch, batch_size, images_per_second, best_ms, median_ms, forward: {ms, share,
-    /// gflops}, backward, update, samples, adapter}
+    /// gflops}, backward, update, memory: {weights, variables, pooled, total, bound, ratio, peak, allocated,
+    /// allocated_peak}, samples, adapter}, memory in bytes
     #[arg(long)]
     json: bool,
 
@@ -72,6 +74,7 @@ struct Report<'a> {
     backward: Option<Share>,
     #[serde(skip_serializing_if = "Option::is_none")]
     update: Option<Share>,
+    memory: MemoryReport,
     samples: usize,
     adapter: &'a str,
 }
@@ -86,7 +89,7 @@ struct Share {
 }
 
 /// Small, so that noise for examples does no harm.
-const RATE: f64 = 1e-3;
+pub(crate) const RATE: f64 = 1e-3;
 
 impl BenchTrainArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
@@ -98,7 +101,7 @@ impl BenchTrainArgs {
             ..RunOptions::default()
         };
         let (config, network) = options.resolve()?;
-        let batch = self.batch(&network)?;
+        let batch = noise(&network, self.batch_size)?;
         let gpu = context.open_gpu()?;
         context.announce(&gpu);
         let mut trainer = Trainer::new(&gpu, &network, config.trainer_options())?;
@@ -129,6 +132,7 @@ impl BenchTrainArgs {
             forward: share(|cost| cost.forward),
             backward: share(|cost| cost.backward),
             update: share(|cost| cost.update),
+            memory: MemoryReport::new(&gpu, trainer.memory()),
             samples: samples.count(),
             adapter: &gpu.profile().name,
         };
@@ -139,20 +143,20 @@ impl BenchTrainArgs {
         }
         output.finish()
     }
+}
 
-    /// Noise, with a class for each example.
-    fn batch(&self, network: &Architecture) -> Result<Batch, CliError> {
-        let [channels, height, width] = network.input();
-        let shape = [self.batch_size, channels, height, width];
-        let classes = network.outputs().max(2);
-        Ok(Batch {
-            index: 0,
-            shape,
-            images: seeded::image(shape)?.into_f32()?,
-            labels: (0..self.batch_size).map(|example| (example % classes) as u32).collect(),
-            origins: (0..self.batch_size as u32).collect(),
-        })
-    }
+/// A batch of noise, with a class for each example.
+pub(crate) fn noise(network: &Architecture, examples: usize) -> Result<Batch, CliError> {
+    let [channels, height, width] = network.input();
+    let shape = [examples, channels, height, width];
+    let classes = network.outputs().max(2);
+    Ok(Batch {
+        index: 0,
+        shape,
+        images: seeded::image(shape)?.into_f32()?,
+        labels: (0..examples).map(|example| (example % classes) as u32).collect(),
+        origins: (0..examples as u32).collect(),
+    })
 }
 
 impl Share {
@@ -189,5 +193,6 @@ fn write_report(out: &mut Output, report: &Report<'_>) -> Result<(), CliError> {
         .collect();
     align_right(&mut rows, 1..4);
     write_table(out, &rows)?;
+    report.memory.write(out)?;
     Ok(writeln!(out, "{} on {adapter}", counted(*samples, "sample"))?)
 }
