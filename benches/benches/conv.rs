@@ -1,5 +1,6 @@
-//! Convolutions through the engine: VGG-16's layers against a matrix product, what groups, dilation and strides cost
-//! against the plain 3x3 of the same sizes, and how many bytes a depthwise one moves against a copy.
+//! Convolutions through the engine: VGG-16's layers against a matrix product, each by Winograd's transforms against the
+//! direct kernel, what groups, dilation and strides cost against the plain 3x3 of the same sizes, and how many bytes a
+//! depthwise one moves against a copy.
 //!
 //! `cargo bench -p kiln-benches --bench conv`
 #![allow(clippy::print_stdout, missing_docs, reason = "a benchmark prints its figures")]
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 
 use kiln_benches::{Measured, Subject, alternate, numbers, open, product, table};
 use kiln_engine::ops::{ConvOptions, ConvTransposeOptions};
-use kiln_engine::{DType, EngineError, GraphBuilder, Padding, Session, Tensor, Value};
+use kiln_engine::{Choices, DType, EngineError, GraphBuilder, Padding, Session, Tensor, Value};
 use kiln_gpu::{BufferSlice, Command, Dispatch, Gpu};
 use kiln_kernels::copy_strided;
 
@@ -26,10 +27,20 @@ struct Layer {
     work: f64,
 }
 
-/// One image through a layer and a relu, whose weight is laid out at load.
+/// One image through a layer and a relu, whose weight is laid out at load, by the table's kernels.
 fn layer<'a>(
     gpu: &'a Gpu,
     layer: &Layer,
+    op: impl Fn(&mut GraphBuilder, [Value; 3]) -> Result<Value, EngineError>,
+) -> Result<Subject<'a>, Failure> {
+    chosen(gpu, layer, Choices::default(), op)
+}
+
+/// The same by other kernels.
+fn chosen<'a>(
+    gpu: &'a Gpu,
+    layer: &Layer,
+    choices: Choices,
     op: impl Fn(&mut GraphBuilder, [Value; 3]) -> Result<Value, EngineError>,
 ) -> Result<Subject<'a>, Failure> {
     let [channels, height, width] = layer.input;
@@ -46,7 +57,7 @@ fn layer<'a>(
         ("weight".to_owned(), tensor(&layer.weight)?),
         ("bias".to_owned(), tensor(&[layer.weight[0]])?),
     ]);
-    let mut session = Session::new(gpu);
+    let mut session = Session::new(gpu).with_choices(choices);
     let plan = session.load(&g.finish(), &weights)?;
     session.run(plan, &[("x", &tensor(&shape)?)])?;
     let kernel = session.plan(plan).dispatches().map(|dispatch| dispatch.kernel.to_string()).next();
@@ -99,6 +110,39 @@ fn vgg(gpu: &Gpu) -> Result<(), Failure> {
     let total: f64 =
         VGG.iter().zip(&rows[1..]).map(|(layer, row)| layer.3 as f64 * row.median.as_secs_f64()).sum();
     println!("  all thirteen {:>39.0} ms\n", total * 1e3);
+    Ok(())
+}
+
+/// Each layer of VGG-16 directly, as implicit matrix products, and by Winograd's transforms. All rates are those of the direct
+/// convolution's multiply-adds.
+fn winograd(gpu: &Gpu) -> Result<(), Failure> {
+    const WAYS: [&str; 3] = ["direct", "winograd4", "winograd2"];
+    let mut totals = [0.0; WAYS.len()];
+    for (name, input, out, times) in VGG {
+        let [channels, height, width] = input;
+        let weight = [out, channels, 3, 3];
+        let key = format!(
+            "conv2d algorithm: f32[1, {channels}, {height}, {width}] by constant f32[{out}, {channels}, 3, 3], padding 1"
+        );
+        let work = 2.0 * (out * channels * 9 * height * width) as f64;
+        let mut subjects = vec![];
+        for way in WAYS {
+            let described = Layer { name: way.to_owned(), input, weight, work };
+            let choices = Choices::from_iter([(key.as_str(), way)]);
+            subjects.push(chosen(gpu, &described, choices, |g, [x, weight, bias]| {
+                g.conv2d(x, weight, Some(bias), same())
+            })?);
+        }
+        let rows = alternate(ROUNDS, &mut subjects);
+        println!("{}", table(&format!("{name}, {channels} to {out} channels of {height} x {width}"), &rows));
+        for (total, row) in totals.iter_mut().zip(&rows) {
+            *total += times as f64 * row.median.as_secs_f64();
+        }
+    }
+    for (way, total) in WAYS.iter().zip(totals) {
+        println!("  all thirteen, {way:<24} {:>10.0} ms", total * 1e3);
+    }
+    println!();
     Ok(())
 }
 
@@ -210,6 +254,7 @@ fn main() -> Result<(), Failure> {
     let gpu = open()?;
     println!("conv2d on {} ({}), {ROUNDS} alternating rounds\n", gpu.profile().name, gpu.profile().driver);
     vgg(&gpu)?;
+    winograd(&gpu)?;
     for sizes in [[64, 112, 112], [256, 28, 28]] {
         relatives(&gpu, sizes)?;
     }

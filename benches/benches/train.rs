@@ -10,14 +10,7 @@
 //! Options: `--arch NAME` (all three), `--batch N` (100), `--steps N` a sample (5), `--rounds N` (7).
 #![allow(clippy::print_stdout, missing_docs, reason = "a benchmark prints its figures")]
 
-use std::time::Instant;
-
-use kiln_benches::{ResidentPeer, median, numbers, open};
-use kiln_engine::{Optimizer, SgdOptions};
-use kiln_gpu::Gpu;
-use kiln_models::cnn::Architecture;
-use kiln_train::loader::Batch;
-use kiln_train::trainer::{Trainer, TrainerOptions};
+use kiln_benches::{ResidentPeer, Training, median, open};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -53,53 +46,6 @@ impl Options {
     }
 }
 
-/// A network in training, and the batch that it sees again and again: what the numbers are does not matter to the speed.
-struct Training {
-    name: String,
-    trainer: Trainer,
-    batch: Batch,
-    steps: usize,
-}
-
-impl Training {
-    fn new(gpu: &Gpu, name: &str, options: &Options) -> Result<Training, Failure> {
-        let architecture = Architecture::by_name(name)?;
-        let [channels, height, width] = architecture.input();
-        let shape = [options.batch, channels, height, width];
-        let classes = architecture.outputs().max(2);
-        let batch = Batch {
-            index: 0,
-            shape,
-            images: numbers(shape.iter().product()),
-            labels: (0..options.batch).map(|example| (example % classes) as u32).collect(),
-            origins: (0..options.batch as u32).collect(),
-        };
-        let sgd = SgdOptions { momentum: 0.9, ..SgdOptions::default() };
-        let settings = TrainerOptions::new(Optimizer::Sgd(sgd));
-        let mut trainer = Trainer::new(gpu, &architecture, settings)?;
-        trainer.initialize()?;
-        Ok(Training { name: name.to_owned(), trainer, batch, steps: options.steps })
-    }
-
-    /// Milliseconds of a step: the mean of a sample, which ends when the device has made all of it.
-    fn sample(&mut self) -> Result<f64, Failure> {
-        let start = Instant::now();
-        for _ in 0..self.steps {
-            self.trainer.step(&self.batch, 1e-3)?;
-        }
-        let records = self.trainer.records()?;
-        let took = start.elapsed().as_secs_f64() * 1e3 / self.steps as f64;
-        match records.iter().find(|record| !record.finite) {
-            Some(record) => Err(format!("{}: {record:?}", self.name).into()),
-            None => Ok(took),
-        }
-    }
-
-    fn rate(&self, milliseconds: f64) -> f64 {
-        self.batch.labels.len() as f64 * 1e3 / milliseconds
-    }
-}
-
 fn alone(mut trainings: Vec<Training>, rounds: usize) -> Result<(), Failure> {
     let mut samples = vec![vec![]; trainings.len()];
     for training in &mut trainings {
@@ -113,7 +59,7 @@ fn alone(mut trainings: Vec<Training>, rounds: usize) -> Result<(), Failure> {
     println!("  {:<16} {:>12} {:>12}", "", "step, ms", "images/s");
     for (training, samples) in trainings.iter().zip(samples) {
         let step = median(samples);
-        println!("  {:<16} {step:>12.1} {:>12.0}", training.name, training.rate(step));
+        println!("  {:<16} {step:>12.1} {:>12.0}", training.name(), training.rate(step));
     }
     Ok(())
 }
@@ -161,7 +107,7 @@ fn main() -> Result<(), Failure> {
     let trainings = options
         .architectures
         .iter()
-        .map(|name| Training::new(&gpu, name, &options))
+        .map(|name| Training::new(&gpu, name, options.batch, options.steps))
         .collect::<Result<Vec<_>, _>>()?;
     match &options.peer {
         Some(peer) => {

@@ -3,16 +3,24 @@
 //! Every sample ends in a device sync. Absolute figures are printed with the adapter's name, to be recorded; only
 //! ratios of one run are claims.
 
+mod passages;
 mod peer;
+pub mod peers;
 mod product;
+mod training;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use kiln_gpu::{AdapterChoice, Gpu, GpuError};
 
-pub use peer::{Peer, ResidentPeer};
-pub use product::{linear, numbers, product};
+pub use passages::{PASSAGES, TOKENS, passages, passages_flop};
+pub use peer::{Peer, Reading, ResidentPeer, Unit};
+pub use product::{batched, linear, naive, numbers, product};
+pub use training::Training;
+
+/// Why something could not be measured.
+pub type Failure = Box<dyn std::error::Error>;
 
 /// One thing to measure.
 pub struct Subject<'a> {

@@ -1,7 +1,7 @@
 //! Set-up, demo and tests for people who work on Kiln.
 //!
 //! `cargo xtask demo` takes a fresh machine to three answered questions and a drawing, `cargo xtask test` runs all
-//! that CI runs. Both install what is missing first; this crate has few dependencies so that it is there in seconds.
+//! that CI runs, `cargo xtask peers` measures Kiln beside other engines. The first two install what is missing; this crate has few dependencies so that it is there in seconds.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -14,6 +14,7 @@ mod demo;
 mod error;
 mod machine;
 mod model;
+mod peers;
 mod progress;
 mod python;
 mod setup;
@@ -56,12 +57,18 @@ enum Task {
         #[arg(long, value_name = "STEP", value_enum)]
         only: Vec<test::StepName>,
     },
+    /// Measure Kiln beside other engines, and print the table of ratios as Markdown
+    ///
+    /// The engines are built in a folder; benches/README.md says what lies there, and what the table means. Kiln is built in
+    /// release. Pairs of samples take turns, so that a machine that slows down does so for both.
+    Peers(peers::PeersArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = Workspace::find().and_then(|workspace| match Cli::parse().task {
         Task::Demo { no_install } => demo::run(&workspace, no_install),
         Task::Test { no_install, only } => test::run(&workspace, no_install, &only),
+        Task::Peers(args) => peers::run(&workspace, &args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
