@@ -23,7 +23,7 @@
 //! 100 (CPU time): five_12 1.5, five_28 1.05; three_28 1.4, three_26 1.6, three_12 2.1, three_10 1.5, three_full8 2.1,
 //! three_full10 1.4; batches of 32: three_same8 1.8, three_same16 1.5, three_same32 1.6.
 //!
-//! uses: activation, eight, grid, window
+//! uses: activation, eight, grid, tap_rows, window
 //! enables: subgroups
 //! variants:
 //!   five_28       TAPS=5 WIDTH=28 PAD=0 ROWS=2  HEIGHT=0  WORD=u32 BITS=32
@@ -47,15 +47,13 @@ const PAD: u32 = 0u;
 const ROWS: u32 = 4u;
 const HEIGHT: u32 = 0u;
 const COLS: u32 = WIDTH + 2u * PAD - (TAPS - 1u);
+// Rows of outputs of a tile.
+const OUT_ROWS: u32 = ROWS;
 // Rows of inputs that meet a tile, and the loads that all lanes together take for them.
 const IN_ROWS: u32 = select(ROWS + (TAPS - 1u), HEIGHT, HEIGHT > 0u);
 const LOADS: u32 = (IN_ROWS * WIDTH + 31u) / 32u;
-// Eights of a channel's taps.
-const WEIGHTS: u32 = (TAPS * TAPS + 7u) / 8u;
 alias WORD = u32;
 const BITS: u32 = 32u;
-// Columns of a loop that is unrolled.
-const STRETCH: u32 = 16u;
 
 struct Params {
     batch: u32,
@@ -73,37 +71,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
-
-alias Tile = array<vec4<f32>, LOADS>;
-alias Taps = array<f32, 8u * WEIGHTS>;
-alias Row = array<f32, WIDTH>;
-alias Sums = array<f32, ROWS * COLS>;
-
-// Columns from `first` on of a row of outputs, by the row of inputs that meets row kh of the taps.
-fn stretch(sum: ptr<function, Sums>, w: ptr<function, Taps>, x: ptr<function, Row>, row: u32, kh: u32, first: u32) {
-    for (var i = 0u; i < STRETCH; i++) {
-        let col = first + i;
-        if (col < COLS) {
-            var products = 0.0;
-            for (var k = 0u; k < TAPS; k++) {
-                let iw = window_input(col, k, 1u, 1u, PAD);
-                if (window_inside(iw, WIDTH)) {
-                    products += (*w)[kh * TAPS + k] * (*x)[u32(iw)];
-                }
-            }
-            (*sum)[row * COLS + col] += products;
-        }
-    }
-}
-
-fn multiply(sum: ptr<function, Sums>, w: ptr<function, Taps>, x: ptr<function, Row>, row: u32, kh: i32) {
-    if (row < ROWS && window_inside(kh, TAPS)) {
-        stretch(sum, w, x, row, u32(kh), 0u);
-        if (COLS > STRETCH) {
-            stretch(sum, w, x, row, u32(kh), STRETCH);
-        }
-    }
-}
 
 // All that row q of the inputs adds to the tile.
 fn feed(sum: ptr<function, Sums>, w: ptr<function, Taps>, tile: ptr<function, Tile>, q: u32) {
@@ -157,18 +124,7 @@ fn main(
             let inside = window_inside(block, params.in_blocks);
             x[i] = select(vec4<f32>(), input[plane + window_clamp(block, params.in_blocks)], inside);
         }
-        for (var i = 0u; i < WEIGHTS; i++) {
-            let at = (weight_at + i) * STEP;
-            let taps = eight(weight[at], weight[at + LAST]);
-            w[8u * i] = taps[0].x;
-            w[8u * i + 1u] = taps[0].y;
-            w[8u * i + 2u] = taps[0].z;
-            w[8u * i + 3u] = taps[0].w;
-            w[8u * i + 4u] = taps[1].x;
-            w[8u * i + 5u] = taps[1].y;
-            w[8u * i + 6u] = taps[1].z;
-            w[8u * i + 7u] = taps[1].w;
-        }
+        load_taps(&w, weight_at);
         feed(&sum, &w, &x, 0u);
         feed(&sum, &w, &x, 1u);
         feed(&sum, &w, &x, 2u);

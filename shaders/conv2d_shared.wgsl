@@ -25,7 +25,7 @@
 //! OWN is 8; LOADS covers the 4 x 4 blocks of a slice. t128 uses 16 KiB of workgroup memory, all that is there. t16 is for
 //! groups of few channels. Not for software adapters, for which a barrier is a switch of coroutines: conv2d_register is.
 //!
-//! uses: activation, grid, window
+//! uses: activation, grid, quads, window
 //! variants:
 //!   t128           TILE_OC=128 TILE_PIXELS=128 OWN_OC=8 OWN_PIXELS=8 THREADS=256 LOADS=1 WIDE=1 Weight=f32
 //!   t128_wide      TILE_OC=128 TILE_PIXELS=128 OWN_OC=8 OWN_PIXELS=8 THREADS=256 LOADS=1 WIDE=4 Weight=vec4<f32>
@@ -102,11 +102,6 @@ fn kernel_w() -> u32 {
 
 fn taps() -> u32 {
     return select(params.kernel_h * params.kernel_w, WINDOW * WINDOW, WINDOW > 0u);
-}
-
-// The place of a vector among those of its k.
-fn place(quad: u32, k: u32, quads: u32) -> u32 {
-    return quad ^ (k / 4u * 2u % min(quads, 8u));
 }
 
 // Where a tile begins and ends.
@@ -236,11 +231,6 @@ fn put_down(index: u32, block: mat4x4<f32>) {
         tile_weight[at + 2u * OC_QUADS] = vectors[2];
         tile_weight[at + 3u * OC_QUADS] = vectors[3];
     }
-}
-
-// The products of four channels, by columns of the result, and four pixels.
-fn outer(left: vec4<f32>, right: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(left.x * right, left.y * right, left.z * right, left.w * right);
 }
 
 fn put(part: u32, oc: u32, oc_end: u32, pixel: u32, sum: f32) {

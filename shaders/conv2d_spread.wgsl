@@ -17,7 +17,7 @@
 //! What shaped it, on lavapipe: see conv2d_lanes. Rates (CPU time, batches of 100): five_8 2.0 times conv2d_block's and 1.4
 //! times conv2d_lanes's; three_24 2.1 and 1.07. For 3x3 of 10x10 and 8x8 conv2d_lanes is as fast.
 //!
-//! uses: activation, eight, grid, window
+//! uses: activation, eight, grid, tap_rows, window
 //! enables: subgroups
 //! variants:
 //!   five_8          TAPS=5 WIDTH=8  ROWS=4 WORD=u64 BITS=64
@@ -37,12 +37,8 @@ const COLS: u32 = WIDTH + PAD;
 // Rows of outputs that ROWS rows of inputs meet, and the loads that all lanes together take for these.
 const OUT_ROWS: u32 = ROWS + PAD;
 const LOADS: u32 = (ROWS * WIDTH + 31u) / 32u;
-// Eights of a channel's taps.
-const WEIGHTS: u32 = (TAPS * TAPS + 7u) / 8u;
 alias WORD = u32;
 const BITS: u32 = 32u;
-// Columns of a loop that is unrolled.
-const STRETCH: u32 = 16u;
 
 struct Params {
     batch: u32,
@@ -60,37 +56,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
-
-alias Tile = array<vec4<f32>, LOADS>;
-alias Taps = array<f32, 8u * WEIGHTS>;
-alias Row = array<f32, WIDTH>;
-alias Sums = array<f32, OUT_ROWS * COLS>;
-
-// Columns from `first` on of a row of outputs, by the row of inputs that meets row kh of the taps.
-fn stretch(sum: ptr<function, Sums>, w: ptr<function, Taps>, x: ptr<function, Row>, row: u32, kh: u32, first: u32) {
-    for (var i = 0u; i < STRETCH; i++) {
-        let col = first + i;
-        if (col < COLS) {
-            var products = 0.0;
-            for (var k = 0u; k < TAPS; k++) {
-                let iw = window_input(col, k, 1u, 1u, PAD);
-                if (window_inside(iw, WIDTH)) {
-                    products += (*w)[kh * TAPS + k] * (*x)[u32(iw)];
-                }
-            }
-            (*sum)[row * COLS + col] += products;
-        }
-    }
-}
-
-fn multiply(sum: ptr<function, Sums>, w: ptr<function, Taps>, x: ptr<function, Row>, row: u32, kh: i32) {
-    if (row < OUT_ROWS && window_inside(kh, TAPS)) {
-        stretch(sum, w, x, row, u32(kh), 0u);
-        if (COLS > STRETCH) {
-            stretch(sum, w, x, row, u32(kh), STRETCH);
-        }
-    }
-}
 
 // All that row q of the inputs adds.
 fn feed(sum: ptr<function, Sums>, w: ptr<function, Taps>, tile: ptr<function, Tile>, q: u32) {
@@ -141,18 +106,7 @@ fn main(
                 let inside = window_inside(block, params.in_blocks);
                 x[i] = select(vec4<f32>(), input[plane + window_clamp(block, params.in_blocks)], inside);
             }
-            for (var i = 0u; i < WEIGHTS; i++) {
-                let at = (weight_at + i) * STEP;
-                let taps = eight(weight[at], weight[at + LAST]);
-                w[8u * i] = taps[0].x;
-                w[8u * i + 1u] = taps[0].y;
-                w[8u * i + 2u] = taps[0].z;
-                w[8u * i + 3u] = taps[0].w;
-                w[8u * i + 4u] = taps[1].x;
-                w[8u * i + 5u] = taps[1].y;
-                w[8u * i + 6u] = taps[1].z;
-                w[8u * i + 7u] = taps[1].w;
-            }
+            load_taps(&w, weight_at);
             feed(&sum, &w, &x, 0u);
             feed(&sum, &w, &x, 1u);
             feed(&sum, &w, &x, 2u);

@@ -17,15 +17,15 @@
 //!
 //! A slice lies in workgroup memory as vectors of four rows (columns) of one k. The four stand a quarter of the tile apart,
 //! so that neighbouring invocations load and store neighbouring elements wherever rows, or columns, are contiguous, without
-//! vectors. Vectors of a k change places with their neighbours, by twos for every fourth k: whole blocks of 4 x 4 are
-//! written, four along k by neighbouring invocations, and these would meet in the same banks.
+//! vectors. Whole blocks of 4 x 4 are written, four along k by neighbouring invocations: lib/quads keeps these from meeting in
+//! the same banks.
 //! While a slice is multiplied, the loads of the next one are under way.
 //! Legal: THREADS = TILE_ROWS * TILE_COLS / OWN_ROWS / OWN_COLS; sides of tiles are powers of two, at least 16, or 64 where
 //! OWN is 8; LOADS covers the 4 x 4 blocks of a slice. t128 uses 16 KiB of workgroup memory, all that is there.
 //! Not for software adapters, for which a barrier is a switch of coroutines: on lavapipe matmul_register runs at some thirty
 //! times the rate of t32.
 //!
-//! uses: activation, grid
+//! uses: activation, grid, quads
 //! variants:
 //!   t128             TILE_ROWS=128 TILE_COLS=128 OWN_ROWS=8 OWN_COLS=8 THREADS=256 LOADS=1 HALF=0 WIDE_LHS=1 WIDE_RHS=1 Left=f32 Right=u32
 //!   t128_left        TILE_ROWS=128 TILE_COLS=128 OWN_ROWS=8 OWN_COLS=8 THREADS=256 LOADS=1 HALF=0 WIDE_LHS=4 WIDE_RHS=1 Left=vec4<f32> Right=u32
@@ -98,11 +98,6 @@ struct Params {
 // [k][quad]
 var<workgroup> tile_lhs: array<vec4<f32>, LHS_QUADS * DEPTH>;
 var<workgroup> tile_rhs: array<vec4<f32>, RHS_QUADS * DEPTH>;
-
-// The place of a vector among those of its k.
-fn place(quad: u32, k: u32, quads: u32) -> u32 {
-    return quad ^ (k / 4u * 2u % min(quads, 8u));
-}
 
 // Which block of a slice is meant: its four k, and its vector in the tile.
 struct Block {
@@ -232,11 +227,6 @@ fn put_down(index: u32, runs: mat4x4<f32>) {
         tile_rhs[at + 2u * RHS_QUADS] = vectors[2];
         tile_rhs[at + 3u * RHS_QUADS] = vectors[3];
     }
-}
-
-// The products of four rows, by columns of the result, and four columns of the product.
-fn outer(left: vec4<f32>, right: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(left.x * right, left.y * right, left.z * right, left.w * right);
 }
 
 fn put(b: u32, row: u32, piece_col: u32, sum: f32) {

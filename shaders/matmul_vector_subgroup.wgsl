@@ -6,24 +6,24 @@
 //! Parameters and layouts are those of matmul_vector. Both sides are read in vectors of four along k (eight halves): depth,
 //! all other strides and the offsets of both bindings are divisible by as many elements.
 //!
-//! For GPUs with operations across subgroups, of whatever size they are. A workgroup makes all rows of four columns, so
-//! there are batch * ceil(piece_cols / 4) workgroups. Each invocation sums every THREADS-th step of k of the four columns;
+//! For GPUs with operations across subgroups, of whatever size they are. A workgroup makes all rows of TILE_COLS = 4
+//! columns, so there are batch * ceil(piece_cols / TILE_COLS) workgroups. Each invocation sums every THREADS-th step of k;
 //! a subgroup adds up its parts in registers, and only the sums of the subgroups, a few, go through workgroup memory. They
 //! are added in the order of the subgroups; how a subgroup adds is the device's affair, and the same in every run.
 //!
 //! uses: activation, grid, half
 //! enables: subgroups
 //! variants:
-//!   one         ROWS=1 HALF=0
-//!   four        ROWS=4 HALF=0
-//!   half_one    ROWS=1 HALF=1
-//!   half_four   ROWS=4 HALF=1
+//!   one         ROWS=1 TILE_COLS=4 HALF=0
+//!   four        ROWS=4 TILE_COLS=4 HALF=0
+//!   half_one    ROWS=1 TILE_COLS=4 HALF=1
+//!   half_four   ROWS=4 TILE_COLS=4 HALF=1
 
 override ACTIVATION: u32 = 0u;
 const ROWS: u32 = 1u;
 const HALF: u32 = 0u;
 const THREADS: u32 = 64u;
-const COLUMNS: u32 = 4u;
+const TILE_COLS: u32 = 4u;
 // Vectors of lhs, and elements, of a step.
 const LEFTS: u32 = 1u + HALF;
 const STEP: u32 = 4u * LEFTS;
@@ -104,12 +104,12 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let tile = flat_workgroup(group, groups);
-    let col_tiles = (params.piece_cols + (COLUMNS - 1u)) / COLUMNS;
+    let col_tiles = (params.piece_cols + (TILE_COLS - 1u)) / TILE_COLS;
     let b = tile / col_tiles;
     if (b >= params.batch) {
         return;
     }
-    let col = tile % col_tiles * COLUMNS;
+    let col = tile % col_tiles * TILE_COLS;
     let row0 = lhs_row(b, 0u);
     let row1 = lhs_row(b, 1u);
     let row2 = lhs_row(b, 2u);
@@ -158,9 +158,9 @@ fn main(
         }
     }
     workgroupBarrier();
-    if (thread < ROWS * COLUMNS) {
-        let row = thread / COLUMNS;
-        let c = thread % COLUMNS;
+    if (thread < ROWS * TILE_COLS) {
+        let row = thread / TILE_COLS;
+        let c = thread % TILE_COLS;
         var sum = 0.0;
         for (var p = 0u; p < subgroups; p++) {
             sum += tile_sums[row * THREADS + p][c];

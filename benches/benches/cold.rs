@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kiln_benches::{Failure, open};
+use kiln_benches::{Failure, median, open};
 use kiln_engine::{Session, Tensor};
 use kiln_models::measure::Samples;
 use kiln_models::network::Network;
@@ -164,11 +164,7 @@ fn main() -> Result<(), Failure> {
     }
     println!("{:<22} {:>10} {:>10} {:>10}", "medians, ms", "loading", "first run", "warm run");
     for (name, readings) in ["no cache", "driver's cache filled"].iter().zip(&rows) {
-        let median = |of: fn(&Reading) -> f64| {
-            let mut values: Vec<f64> = readings.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
+        let median = |of: fn(&Reading) -> f64| median(readings.iter().map(of).collect());
         let [load, first, warm] = [median(|r| r.load), median(|r| r.first), median(|r| r.warm)];
         println!("{name:<22} {load:>10.1} {first:>10.1} {warm:>10.1}");
     }

@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a benchmark prints its figures")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use kiln_benches::peers::{Options, ROWS, Report, Specs, open_row, run};
@@ -28,7 +28,10 @@ impl Arguments {
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} has no value"));
             match argument.as_str() {
-                "--rounds" => rounds = value()?.parse::<usize>()?.max(1),
+                "--rounds" => {
+                    let number = value()?.parse::<usize>().ok().filter(|&number| number > 0);
+                    rounds = number.ok_or("--rounds: expected a whole number, 1 or more")?;
+                }
                 "--only" => only.extend(value()?.split(',').map(|name| name.trim().to_owned())),
                 "-o" | "--output" => output = Some(PathBuf::from(value()?)),
                 "--bench" => {} // cargo's own
@@ -68,9 +71,25 @@ fn tuned(gpu: &Gpu) -> Device {
     Device::tuned(gpu, Tuner::within(choices, budget, |_| {}))
 }
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.to_string().trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<(), Failure> {
     let Arguments { options, output } = Arguments::parse(std::env::args().skip(1))?;
     let specs = Specs::open(&options.dir, &ROWS)?;
+    options.check(&specs, &ROWS)?;
+    if let Some(path) = &output {
+        // An hour later would be late to find out.
+        let opened = std::fs::File::options().append(true).create(true).open(path);
+        opened.map_err(|error| format!("{}: cannot be written: {error}", path.display()))?;
+    }
     let device = tuned(&open()?);
     let outcomes =
         run(&specs, &ROWS, &mut |name| open_row(&device, name), &options, &mut |text| eprintln!("{text}"));
@@ -84,7 +103,7 @@ fn main() -> Result<(), Failure> {
     };
     match output {
         Some(path) => std::fs::write(path, report.to_string())?,
-        None => println!("{report}"),
+        None => print!("{report}"),
     }
     Ok(())
 }

@@ -65,6 +65,28 @@ impl Options {
         self.names(row) || self.names(&format!("{row}/{KILN}")) || has_some && self.wants(row, KILN)
     }
 
+    /// Refuses what is asked for and not there: nothing would be measured, and nobody would know why.
+    ///
+    /// # Errors
+    /// For a name that is neither a row's nor a peer's, nor both.
+    pub fn check(&self, specs: &Specs, rows: &[RowName]) -> Result<(), Failure> {
+        let is_row = |name: &str| rows.iter().any(|(row, _)| *row == name);
+        let is_peer = |name: &str| name == KILN || specs.peers().any(|peer| peer.name == name);
+        let of_row = |row: &str, name: &str| {
+            name == KILN || specs.peers().any(|peer| peer.row == row && peer.name == name)
+        };
+        let is_known = |name: &str| match name.split_once('/') {
+            Some((row, peer)) => is_row(row) && of_row(row, peer),
+            None => is_row(name) || is_peer(name),
+        };
+        match self.only.iter().find(|name| !is_known(name)) {
+            Some(name) => {
+                Err(format!("--only {name}: expected a row, a peer, or both as in vgg16/ncnn").into())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn names(&self, name: &str) -> bool {
         self.only.iter().any(|known| known == name)
     }
@@ -304,6 +326,25 @@ mod tests {
             let told: Vec<_> = outcomes.iter().map(|outcome| outcome.peer.as_str()).collect();
             assert_eq!(told, expected, "{only:?}");
             assert!(opened.iter().all(|name| name == "one"), "{opened:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_has_to_be_there() {
+        let (rows, specs) = ([("one", true), ("two", true)], specs(TOML));
+        for (name, is_there) in [
+            ("one", true),
+            ("fast", true),
+            ("kiln", true),
+            ("two/absent", true),
+            ("two/kiln", true),
+            ("one/absent", false),
+            ("three/fast", false),
+            ("slow", false),
+            ("", false),
+        ] {
+            let checked = options(Path::new("."), &["one", name]).check(&specs, &rows);
+            assert_eq!(checked.is_ok(), is_there, "{name}: {checked:?}");
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Specs {
 
 /// One peer's way of measuring one row.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PeerSpec {
     /// Its name.
     pub name: String,
@@ -111,6 +112,7 @@ mod tests {
             (format!("{peer}row = \"three\""), "a: row three: expected one of one, two"),
             (peer.to_owned(), "missing field `row`"),
             (format!("{peer}row = \"one\"\nunit = \"min\""), "unknown variant `min`"),
+            (format!("{peer}row = \"one\"\nresidnet = true"), "unknown field `residnet`"),
             ("[[pear]]".to_owned(), "unknown field `pear`"),
         ] {
             let error = Specs::parse(&text, &[("one", true), ("two", true)]).expect_err(expected).to_string();

@@ -9,7 +9,7 @@ use kiln_kernels::Kernel;
 use crate::choices::{Candidate, Operand, Question, Target};
 use crate::error::{EngineError, Mismatch, Result};
 use crate::ops::{Epilogue, Op};
-use crate::select::SOFTWARE_ITERATIONS;
+use crate::select::{SOFTWARE_ITERATIONS, shares_by_subgroup};
 use crate::tensor::{DType, TensorDesc};
 use crate::work::Work;
 
@@ -281,6 +281,15 @@ impl<'a> Lowering<'a> {
         let expected = format!("at most {SOFTWARE_ITERATIONS}");
         Err(Mismatch::new("loop iterations on a software adapter", expected, iterations)
             .at(self.op, self.path))
+    }
+
+    /// Refuses devices on which a workgroup of eight is no subgroup: see [`shares_by_subgroup`].
+    pub(crate) fn check_lanes(&self) -> Result<()> {
+        if shares_by_subgroup(self.profile) {
+            return Ok(());
+        }
+        let got = format!("{:?} on a {} device", self.profile.subgroup, self.profile.kind);
+        Err(Mismatch::new("subgroups", "of eight on a software adapter", got).at(self.op, self.path))
     }
 
     /// Adds a dispatch of `workgroups` groups, folded into two dimensions where one cannot count them.

@@ -1,7 +1,7 @@
 //! The closed set of ops: one file each, one line each below.
 //!
-//! An op says what it makes of its inputs' descriptions (`infer`), which kernels make it (`lower`), and how its inputs'
-//! gradients follow from its output's (`backward`).
+//! An op says what it makes of its inputs' descriptions (`infer`), how much that is to compute (`work`), which kernels make
+//! it (`lower`), and how its inputs' gradients follow from its output's (`backward`).
 
 mod adaptive_pool2d;
 mod adaptive_pool2d_grad;

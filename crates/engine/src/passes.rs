@@ -28,7 +28,7 @@ pub use fuse_epilogue::fuse_epilogue;
 pub use fuse_norm_relu::fuse_norm_relu;
 pub use fuse_step::fuse_step;
 pub use hoist_constants::{Hoisted, hoist_constants};
-pub use independent::independent;
+pub(crate) use independent::independent;
 pub use pack_weights::pack_weights;
 pub use split_depth::split_depth;
 pub use split_sum::split_sum;

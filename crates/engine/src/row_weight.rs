@@ -3,15 +3,21 @@
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::ops::{PANEL, expect};
-use crate::select::{looped, shares_by_subgroup};
+use crate::select::looped;
 use crate::tensor::{DType, TensorDesc};
 
 /// The depth that a subgroup reads at once: four numbers to each of its eight invocations.
 pub(crate) const DEPTH_STEP: usize = 32;
 
-/// What the first three inputs of such an op are: a row, f32 `[1][depth]`; the norm's weight, f32 `[depth]`; and the weight of
-/// the product in panels of eight columns, f32 `[panels][depth][8]`, which [`PackPanels`](crate::ops::PackPanels) makes, or
-/// u32 `[panels][depth][4]` of halves, which [`PackHalfPanels`](crate::ops::PackHalfPanels) makes. No panel is padded.
+/// The most depth that the kernels take: an invocation makes up to six products with a row, one after the other.
+pub(crate) const LARGEST_DEPTH: usize = 1 << 18;
+
+/// Loop iterations in which an attention joins what the invocations of a workgroup have found: fewer than this.
+pub(crate) const JOINS: u64 = 1000;
+
+/// What the first three inputs of such an op are: a row, f32 `[1][depth]`; the norm's weight, f32 `[depth]`; and the weight
+/// of the product in panels of eight columns, f32 `[panels][depth][8]`, which [`PackPanels`](crate::ops::PackPanels) makes,
+/// or u32 `[panels][depth][4]` of halves, which [`PackHalfPanels`](crate::ops::PackHalfPanels) makes. No panel is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowWeight {
     pub(crate) depth: usize,
@@ -40,17 +46,14 @@ impl RowWeight {
         weight.map_or(0, |weight| weight.depth as u64 * weight.cols as u64)
     }
 
-    /// The weight of an op that is lowered, which `others` loop iterations of an invocation follow. The kernels take
-    /// subgroups to be workgroups.
-    pub(crate) fn lower(lowering: &Lowering<'_>, others: u64) -> Result<RowWeight> {
+    /// The weight of an op that is lowered, of which an invocation makes so many panels, one after the other, and which
+    /// `others` loop iterations follow. The kernels take subgroups to be workgroups.
+    pub(crate) fn lower(lowering: &Lowering<'_>, panels: u64, others: u64) -> Result<RowWeight> {
         let weight = Self::of([0, 1, 2].map(|index| lowering.input(index).desc))
             .map_err(|mismatch| mismatch.at(lowering.op, lowering.path))?;
-        if !shares_by_subgroup(lowering.profile) {
-            let got = format!("{:?} on a {} device", lowering.profile.subgroup, lowering.profile.kind);
-            let mismatch = Mismatch::new("subgroups", "of eight on a software adapter", got);
-            return Err(mismatch.at(lowering.op, lowering.path));
-        }
-        lowering.check_iterations(looped((weight.depth / DEPTH_STEP) as u64, 0) + others)?;
+        lowering.check_lanes()?;
+        let product = looped((weight.depth / DEPTH_STEP) as u64, 0);
+        lowering.check_iterations(panels * product + others)?;
         Ok(weight)
     }
 }

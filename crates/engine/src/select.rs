@@ -1,4 +1,5 @@
-//! Which kernel runs: one readable table from device and shape to variant.
+//! Which kernel runs: one readable table from device and shape to variant. Where several may be the fastest, it lists them,
+//! its own choice first.
 
 mod conv2d;
 mod conv2d_lanes;
@@ -20,7 +21,7 @@ pub(crate) use conv_transpose2d::{ConvTransposeKernel, conv_transpose2d, wants_c
 pub(crate) use conv2d::{
     ConvKernel, Sharing, conv2d_candidates, conv2d_parts, conv2d_parts_candidates, wants_conv_panels,
 };
-pub(crate) use conv2d_lanes::{conv2d_by_taps, shares_by_subgroup};
+pub(crate) use conv2d_lanes::conv2d_by_taps;
 pub(crate) use conv2d_weight_grad::{Strips, WeightGradKernel, conv2d_weight_grad, weight_grad_parts};
 pub(crate) use matmul::{
     Layout, MatmulKernel, matmul_candidates, matmul_layouts, matmul_parts, matmul_parts_candidates,
@@ -33,6 +34,23 @@ fn table_first<C: PartialEq>(table: C, all: impl IntoIterator<Item = C>) -> Vec<
     let mut candidates = vec![table];
     candidates.extend(all.into_iter().filter(|other| *other != candidates[0]).collect::<Vec<_>>());
     candidates
+}
+
+/// The lanes of a vector where [`shares_by_subgroup`]: a workgroup is one.
+const LANES: usize = 8;
+
+/// Whether workgroups of eight invocations are subgroups of a software adapter: what all of them need is loaded by all of
+/// them together then, and handed on by shuffles, each of which is one instruction.
+pub(crate) fn shares_by_subgroup(profile: &DeviceProfile) -> bool {
+    profile.kind.is_software() && profile.subgroups && profile.subgroup == (LANES as u32, LANES as u32)
+}
+
+/// A software adapter whose subgroups are eight lanes, with 64-bit integers.
+#[cfg(test)]
+pub(crate) fn lavapipe() -> DeviceProfile {
+    use kiln_gpu::{DeviceKind, Limits};
+    let made_up = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
+    DeviceProfile { subgroup: (8, 8), subgroups: true, int64: true, ..made_up }
 }
 
 /// How many invocations share a row in the kernels over rows.

@@ -260,6 +260,16 @@ fn check_catches_broken_plans() -> Result<(), EngineError> {
                 dispatch.bindings[0].slot = dispatch.bindings[written].slot;
             }
         }),
+        ("reading and for writing", |plan| {
+            // Side by side is no better: it is one buffer.
+            if let Some(Step::Dispatch(dispatch)) = plan.steps.last_mut() {
+                let written = dispatch.bindings[dispatch.bindings.len() - 1];
+                let read = &mut dispatch.bindings[0];
+                (read.slot, read.offset) = (written.slot, written.bytes.next_multiple_of(256));
+                let room = read.offset + read.bytes;
+                plan.slots.iter_mut().for_each(|slot| slot.bytes += room);
+            }
+        }),
         ("workgroups", |plan| {
             if let Some(Step::Dispatch(dispatch)) = plan.steps.last_mut() {
                 dispatch.workgroups[0] = 65_536;

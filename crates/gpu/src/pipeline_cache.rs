@@ -30,8 +30,9 @@ impl Gpu {
     /// can be kept.
     ///
     /// Only Vulkan gives its pipelines out; other backends, and most drivers on their own account, keep a cache of their
-    /// own. Mesa's lavapipe gives out an empty one, for which no file is made. What cannot be read, is damaged or belongs to another driver is left aside with a word in the log: a cache is
-    /// never a reason to fail. The directory should be the user's own, since the driver trusts what is in it.
+    /// own. Mesa's lavapipe gives out an empty one, for which no file is made. What cannot be read, is damaged or belongs to
+    /// another driver is left aside with a word in the log: a cache is never a reason to fail. The directory should be the
+    /// user's own, since the driver trusts what is in it.
     ///
     /// The file is written when the last handle to the device goes, or by [`Gpu::save_pipelines`]: beside its name, and
     /// then renamed.

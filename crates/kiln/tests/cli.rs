@@ -64,7 +64,10 @@ fn devices_are_shown_as_table_and_as_json() {
     for limit in ["binding", "buffer", "workgroup_memory", "threads"] {
         assert!(adapter["limits"][limit].as_u64() > Some(0), "{limit}: {adapter}");
     }
-    assert!(adapter["f16"].is_boolean() && adapter["timestamps"].is_boolean(), "{adapter}");
+    assert!(
+        adapter["f16"].is_boolean() && adapter["int64"].is_boolean() && adapter["timestamps"].is_boolean(),
+        "{adapter}"
+    );
     assert!(adapter["subgroup"]["min"].as_u64() <= adapter["subgroup"]["max"].as_u64(), "{adapter}");
 
     let table = succeeds(&["devices"]);

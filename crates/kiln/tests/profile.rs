@@ -115,6 +115,39 @@ fn ceilings_are_measured_once() {
 }
 
 #[test]
+fn ceilings_that_are_too_low_are_told_of() {
+    if !has_timestamps() {
+        return;
+    }
+    let cache = folder();
+    let told = |args: &[&str]| {
+        let output = profile(cache.path(), args).output().expect("the binary should start");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr).contains("pass the ceilings")
+    };
+    assert!(!told(&["base", "--samples", "1", "--ceilings"]));
+    let file = cache.path().join("ceilings.json");
+    let kept = std::fs::read_to_string(&file).expect("the ceilings should be kept");
+    let mut kept: Value = serde_json::from_str(&kept).expect("it should be JSON");
+    for rates in kept.as_object_mut().expect("it should be an object").values_mut() {
+        *rates = serde_json::json!({"gflops": 1e-3, "gigabytes": 1e-3});
+    }
+    std::fs::write(&file, kept.to_string()).expect("it should be written");
+    assert!(told(&["base", "--samples", "1"]));
+    assert!(!told(&["base", "--samples", "1", "-q"]));
+}
+
+#[test]
+fn one_file_takes_one_document() {
+    let cache = folder();
+    let file = cache.path().join("both.json");
+    let path = file.to_str().expect("the path should be text");
+    let output = profile(cache.path(), &["base", "--json", "-o", path, "--trace", path]).output();
+    assert_refused(&output.expect("the binary should start"), "same file", "one file for two documents");
+    assert!(!file.exists());
+}
+
+#[test]
 fn tables_are_what_was_asked_for() {
     if !has_timestamps() {
         return;

@@ -174,6 +174,8 @@ fn wrong_input_is_refused() {
         (&["tune"], "MODEL"),
         (&["tune", "vgg16", "--budget", "0"], "--budget"),
         (&["tune", "vgg16", "--budget", "-3"], "--budget"),
+        (&["tune", "vgg16", "--budget", "NaN"], "--budget"),
+        (&["tune", "vgg16", "--budget", "inf"], "--budget"),
         (&["tune", "vgg16", "--batch", "0"], "--batch"),
         (&["tune", "base", "--input", "3x4"], "input size 3x4"),
         (&["tune", "base", "--no-tune"], "--no-tune"),
@@ -181,4 +183,21 @@ fn wrong_input_is_refused() {
     ] {
         assert_refused(&cache.run(args), named, &args.join(" "));
     }
+}
+
+#[test]
+fn what_cannot_be_kept_is_told_all_the_same() {
+    if !has_adapter() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory should be made");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").expect("it should be written");
+    let mut command = kiln(&["tune", "base", "--keep", "--json", "--budget", "1e300"]);
+    let output = command.env("KILN_CACHE", &file).env_remove("KILN_NO_TUNE").output();
+    let output = output.expect("the binary should start");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("error: the choices are not kept: "), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("it should be JSON");
+    assert!(report["kept"].is_null() && report["choices"][0]["settled"] == true, "{report}");
 }

@@ -34,6 +34,10 @@ pub struct Samples(Vec<Duration>);
 
 impl Bench {
     /// Loads a network for a batch of examples of one size.
+    ///
+    /// # Errors
+    /// Those of [`Network::graph`] and [`Network::example`]; [`ModelError::Engine`] for a weight that is missing, and where
+    /// the device has no room.
     pub fn load(
         device: impl Into<Device>,
         network: &Network,
@@ -66,6 +70,9 @@ impl Bench {
     }
 
     /// One run as a program has it: inputs go to the device, outputs come back.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure.
     pub fn run(&mut self) -> Result<Duration, ModelError> {
         let inputs = borrowed(&self.inputs);
         let start = Instant::now();
@@ -75,7 +82,10 @@ impl Bench {
 
     /// Runs several times, each once as it is and once kernel by kernel with the device's clock beside it.
     ///
-    /// `progress` gets the number of rounds that are done. The error says where the device has no timestamps.
+    /// `progress` gets the number of rounds that are done.
+    ///
+    /// # Errors
+    /// [`ModelError::Engine`] for a device failure, and where the device has no timestamps.
     pub fn profile(&mut self, rounds: usize, progress: &mut dyn FnMut(usize)) -> Result<Profile, ModelError> {
         let (mut runs, mut wall) = (vec![], Samples::default());
         for round in 0..rounds {

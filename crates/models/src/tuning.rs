@@ -99,10 +99,18 @@ impl TuningStore {
         Ok(path)
     }
 
-    /// All that is kept, with its files, ordered by their names. Files that make no sense are left out.
+    /// All that is kept, with its files, ordered by their names. Files that make no sense are told of in the log, and left
+    /// out.
     pub fn list(&self) -> Vec<(PathBuf, Tuning)> {
+        let sound = |path: &PathBuf| match read(path) {
+            Ok(tuning) => tuning,
+            Err(error) => {
+                log::warn!("{error}: no choices of tuning");
+                None
+            }
+        };
         let files = self.files().into_iter();
-        files.filter_map(|path| read(&path).ok().flatten().map(|tuning| (path, tuning))).collect()
+        files.filter_map(|path| sound(&path).map(|tuning| (path, tuning))).collect()
     }
 
     /// Removes all files; gives their number.

@@ -1,7 +1,8 @@
 //! Set-up, demo and tests for people who work on Kiln.
 //!
 //! `cargo xtask demo` takes a fresh machine to three answered questions and a drawing, `cargo xtask test` runs all
-//! that CI runs, `cargo xtask peers` measures Kiln beside other engines. The first two install what is missing; this crate has few dependencies so that it is there in seconds.
+//! that CI runs, `cargo xtask peers` measures Kiln beside other engines. The first two install what is missing; this
+//! crate has few dependencies so that it is there in seconds.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

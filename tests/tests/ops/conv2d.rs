@@ -1,6 +1,6 @@
 //! `torch.nn.functional.conv2d` and `conv1d`, whatever kernel the plan chooses.
 
-use kiln_engine::ops::ConvOptions;
+use kiln_engine::ops::{Conv2d, ConvOptions, ConvWeight};
 use kiln_engine::{Activation, EngineError, GraphBuilder, Padding, Value};
 use kiln_gpu::Gpu;
 use kiln_reference::{Array, Conv, Unary};
@@ -290,6 +290,8 @@ fn deep_sums() {
         ([1, 8200, 3, 3], [3, 8200, 3, 3], PLAIN),
         ([1, 8200, 3, 3], [9, 8200, 3, 3], PADDED),
         ([1, 66_000, 1, 2], [3, 66_000, 1, 1], PLAIN),
+        // Where an invocation makes whole images, their height counts as well.
+        ([1, 64, 2048, 24], [8, 64, 3, 3], ConvOptions { padding: Padding::all(2), ..PLAIN }),
     ] {
         let operands = [seeded("x", &x), seeded("weight", &weight)];
         let (image, kernel) = (array(&operands[0]), array(&operands[1]));
@@ -415,4 +417,15 @@ fn on_device(
 ) {
     let Some(gpu) = device::gpu() else { return };
     conforms(gpu, &case.name, &operands(case), build, &case.output, &LINEAR.bounds(terms));
+}
+
+/// There are kernels for few widths; others refuse a weight that only they read.
+#[test]
+fn a_weight_by_taps_is_for_widths_with_a_kernel() {
+    let Some(gpu) = device::gpu() else { return };
+    let op = Conv2d { weight: ConvWeight::Taps { kernel: [3, 3] }, ..Conv2d::new(PLAIN) };
+    let operands = [seeded("x", &[1, 3, 9, 9]), seeded("weight", &[8, 3, 1, 16])];
+    let made = run_op(gpu, gpu.profile(), Source::Inputs, &operands, |g, v| g.apply(op, v));
+    let error = made.expect_err("there is no such kernel").to_string();
+    assert!(error.contains("got by taps"), "{error}");
 }

@@ -363,3 +363,20 @@ fn the_same_bits_each_time() {
     };
     assert_eq!(run(), run());
 }
+
+/// The kernel for such a left side would give wrong sums in subgroups of another size: it is refused there.
+#[test]
+fn a_left_side_in_panels_is_for_subgroups_of_eight() {
+    let Some(gpu) = device::gpu() else { return };
+    let op =
+        Matmul { lhs: LhsLayout::Panels { rows: 11 }, ..Matmul::with_rhs(RhsLayout::Panels { cols: 16 }) };
+    let operands = [seeded("a", &[2, 4, 8]), seeded("b", &[2, 4, 8])];
+    let own = gpu.profile().clone();
+    for profile in
+        [DeviceProfile { subgroup: (4, 4), ..own.clone() }, DeviceProfile { subgroups: false, ..own }]
+    {
+        let made = run_op(gpu, &profile, Source::Inputs, &operands, |g, v| g.apply(op, v));
+        let error = made.expect_err("the device has no such kernel").to_string();
+        assert!(error.contains("expected of eight on a software adapter"), "{error}");
+    }
+}

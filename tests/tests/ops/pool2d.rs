@@ -177,6 +177,23 @@ fn ties_nan_and_infinities() {
     }
 }
 
+/// Of each plane another tap of the windows is NaN, in every other one of them; with widths for each kernel of 2x2 windows.
+#[test]
+fn nan_at_each_tap() {
+    let Some(gpu) = device::gpu() else { return };
+    for width in [4, 8, 24, 26] {
+        let shape = [1, 4, 6, width];
+        let mut x = data::uniform("x", shape.iter().product());
+        for (at, x) in x.iter_mut().enumerate() {
+            let (plane, row, col) = (at / width / 6, at / width % 6, at % width);
+            if row % 2 * 2 + col % 2 == plane && (row / 2 + col / 2) % 2 == 0 {
+                *x = f32::NAN;
+            }
+        }
+        check_max(gpu, &f32_tensor(&shape, x), PoolOptions::new([2, 2]));
+    }
+}
+
 #[test]
 fn one_axis() {
     let Some(gpu) = device::gpu() else { return };

@@ -10,7 +10,7 @@ use kiln_tests::compare::assert_close;
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
 use kiln_tests::tolerance::{self, LINEAR, MATMUL};
-use kiln_tests::{data, device, report, sweep};
+use kiln_tests::{data, device, sweep};
 
 use crate::support::u;
 
@@ -580,8 +580,7 @@ fn lanes() {
         return;
     }
     for (turn, &variant) in conv2d_lanes::Variant::ALL.iter().enumerate() {
-        if variant.bits() == 64 && !gpu.profile().int64 {
-            report::skip("needs 64-bit integers");
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
             continue;
         }
         let [rows, taps, width, pad, height] =
@@ -628,8 +627,7 @@ fn spread() {
         return;
     }
     for (turn, &variant) in conv2d_spread::Variant::ALL.iter().enumerate() {
-        if variant.bits() == 64 && !gpu.profile().int64 {
-            report::skip("needs 64-bit integers");
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
             continue;
         }
         let [rows, taps, width] =

@@ -11,7 +11,7 @@ use kiln_tests::compare::assert_close;
 use kiln_tests::guard::Bind;
 use kiln_tests::kernel::Run;
 use kiln_tests::tolerance::MATMUL;
-use kiln_tests::{data, device, report, sweep};
+use kiln_tests::{data, device, sweep};
 
 use crate::support::u;
 
@@ -370,8 +370,7 @@ fn lanes() {
         let [rows, taps, width, pad, ics] =
             [variant.rows(), variant.taps(), variant.width(), variant.pad(), variant.ics()]
                 .map(|count| count as usize);
-        if variant.bits() == 64 && !gpu.profile().int64 {
-            report::skip("needs 64-bit integers");
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
             continue;
         }
         // Planes of as many numbers as a load takes, of so many rows of outputs at least.

@@ -5,17 +5,18 @@ use kiln_kernels::norm_cross_attention;
 use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
-use crate::row_weight::RowWeight;
+use crate::row_weight::{JOINS, RowWeight};
 use crate::select::looped;
 use crate::tensor::{DType, TensorDesc};
 use crate::work::{self, Work};
 
-/// [`Attention`](super::Attention) of a single row, whose query is `rms_norm(x) weight`. The cross attention of a decoder's step: [`RmsNorm`](super::RmsNorm),
-/// [`Matmul`](super::Matmul) and attention in one.
+/// [`Attention`](super::Attention) of a single row, whose query is `rms_norm(x) weight`. The cross attention of a decoder's
+/// step: [`RmsNorm`](super::RmsNorm), [`Matmul`](super::Matmul) and attention in one.
 ///
-/// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the query in panels, f32 `[panels][depth][8]` or, of halves, u32 `[panels][depth][4]`; k and
-/// v, `[kv_tokens][heads * head_dim]`; spans, u32 `[1][2]`. The output is `[1][heads * head_dim]`. 32 divides the depth;
-/// head_dim is one of [`HEAD_DIMS`](Self::HEAD_DIMS). Inserted by the `fuse_step` pass, for software adapters.
+/// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the query in panels, f32 `[panels][depth][8]` or, of
+/// halves, u32 `[panels][depth][4]`; k and v, `[kv_tokens][heads * head_dim]`; spans, u32 `[1][2]`. The output is
+/// `[1][heads * head_dim]`. 32 divides the depth; head_dim is one of [`HEAD_DIMS`](Self::HEAD_DIMS). Inserted by the
+/// `fuse_step` pass, for software adapters whose subgroups are of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormCrossAttention {
     /// Number of heads; each takes consecutive columns.
@@ -70,9 +71,8 @@ impl OpRules for NormCrossAttention {
             (_, true) => Variant::H128Wide,
         };
         let kv_tokens = lowering.input(3).desc.rows() as u32;
-        // Its joins are loops over its invocations.
         let rows = looped(u64::from(kv_tokens.div_ceil(variant.threads())), 0);
-        let weight = RowWeight::lower(lowering, rows + 1000)?;
+        let weight = RowWeight::lower(lowering, head_dim as u64 / 64, rows + JOINS)?;
         let params = norm_cross_attention::Params {
             heads: self.heads as u32,
             head_dim: head_dim as u32,

@@ -52,7 +52,7 @@ impl OpRules for NormLinear {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         use norm_linear::Variant;
-        let weight = RowWeight::lower(lowering, 0)?;
+        let weight = RowWeight::lower(lowering, 1 + u64::from(self.gated), 0)?;
         let variant = match (self.gated, lowering.profile.int64) {
             (false, false) => Variant::One,
             (false, true) => Variant::OneWide,

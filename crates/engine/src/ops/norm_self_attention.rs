@@ -6,20 +6,20 @@ use super::norm_cross_attention::known_heads;
 use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
-use crate::row_weight::RowWeight;
+use crate::row_weight::{JOINS, RowWeight};
 use crate::select::looped;
 use crate::tensor::{DType, TensorDesc};
 use crate::work::{self, Work};
 
-/// [`CachedAttention`](super::CachedAttention) of a single row, whose query, key and value are
-/// `rms_norm(x) weight`. The self attention of a decoder's step:
-/// [`RmsNorm`](super::RmsNorm), [`Matmul`](super::Matmul) and attention in one.
+/// [`CachedAttention`](super::CachedAttention) of a single row, whose query, key and value are `rms_norm(x) weight`. The self
+/// attention of a decoder's step: [`RmsNorm`](super::RmsNorm), [`Matmul`](super::Matmul) and attention in one.
 ///
-/// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the projections in panels, f32 `[panels][depth][8]` or, of halves, u32 `[panels][depth][4]`, whose
-/// columns are those of queries, keys and values, `inner` of each; cache, past and bias as
-/// [`CachedAttention`](super::CachedAttention) takes them. The output is `[3][inner]`: what was mixed, then the token's key
-/// and its value. 32 divides the depth; head_dim is one of those of
-/// [`NormCrossAttention`](super::NormCrossAttention::HEAD_DIMS). Inserted by the `fuse_step` pass, for software adapters.
+/// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the projections in panels, f32 `[panels][depth][8]` or,
+/// of halves, u32 `[panels][depth][4]`, whose columns are those of queries, keys and values, `inner = heads * head_dim` of
+/// each; cache, past and bias as [`CachedAttention`](super::CachedAttention) takes them. The output is `[3][inner]`: what was
+/// mixed, then the token's key and its value. 32 divides the depth; head_dim is one of those of
+/// [`NormCrossAttention`](super::NormCrossAttention::HEAD_DIMS). Inserted by the `fuse_step` pass, for software adapters
+/// whose subgroups are of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormSelfAttention {
     /// Number of heads; each takes consecutive columns.
@@ -66,9 +66,8 @@ impl OpRules for NormSelfAttention {
             (_, true) => Variant::H128Wide,
         };
         let [length, reach] = [4, 5].map(|index| lowering.input(index).desc.last() as u32 - 1);
-        // Its joins are loops over its invocations.
         let positions = looped(u64::from(length.div_ceil(variant.threads())), 0);
-        let weight = RowWeight::lower(lowering, positions + 1000)?;
+        let weight = RowWeight::lower(lowering, 3 * head_dim as u64 / 64, positions + JOINS)?;
         let params = norm_self_attention::Params {
             heads: self.heads as u32,
             head_dim: head_dim as u32,

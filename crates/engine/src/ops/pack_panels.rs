@@ -13,8 +13,8 @@ pub const PANEL: usize = 8;
 
 /// `output[..][p][k][c] = input[..][k][8 p + c]` (or `input[..][8 p + c][k]` if transposed), 0 past the last column.
 ///
-/// A left side is packed as if its rows were the columns. Inserted by the `pack_weights` pass; for a weight it runs once, at load. Splits of the input and of the output
-/// need not match.
+/// A left side is packed as if its rows were the columns. Inserted by the `pack_weights` pass; for a weight it runs once, at
+/// load. Splits of the input and of the output need not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackPanels {
     /// Whether the input is `[..][cols][depth]`.

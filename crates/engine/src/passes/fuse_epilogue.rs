@@ -18,8 +18,9 @@ pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
             reader[input.index()] = Some(index);
         }
     }
-    // For each node that ends a chain: the fused op and its inputs. Everything else of the chain is left out.
-    let mut replaced: Vec<Option<(Op, Vec<Value>)>> = vec![None; graph.nodes().len()];
+    // For each node that ends a chain: the fused op and its inputs, and the node that begins the chain, whose path it keeps.
+    // Everything else of the chain is left out.
+    let mut replaced: Vec<Option<(Op, Vec<Value>, &Node)>> = vec![None; graph.nodes().len()];
     let mut absorbed = vec![false; graph.nodes().len()];
     // A sum of two products can end the chain of one of them only.
     let mut taken = vec![false; graph.nodes().len()];
@@ -40,15 +41,16 @@ pub fn fuse_epilogue(graph: &Graph) -> Result<Graph> {
             last = next;
         }
         if last != index {
-            replaced[last] = Some(fused);
+            let (op, inputs) = fused;
+            replaced[last] = Some((op, inputs, node));
         }
     }
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
     for (index, node) in graph.nodes().iter().enumerate() {
         match replaced[index].take() {
-            Some((op, inputs)) if !absorbed[index] => {
-                rewriter.keep(&Node { op, inputs, output: node.output, path: node.path.clone() })?;
+            Some((op, inputs, first)) if !absorbed[index] => {
+                rewriter.keep(&Node { op, inputs, output: node.output, path: first.path.clone() })?;
             }
             _ if absorbed[index] => {}
             _ => rewriter.keep(node)?,

@@ -2,6 +2,7 @@
 
 use kiln_gpu::DeviceProfile;
 
+use super::pack_weights::source_of_halves;
 use super::{Rewriter, drop_dead};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Value};
@@ -10,7 +11,7 @@ use crate::ops::{
     Activation, Attention, CachedAttention, Epilogue, Gated, LhsLayout, NormCrossAttention, NormLinear,
     NormSelfAttention, Op, PANEL, PackHalfPanels, PackPanels, Reshape, RhsLayout, RmsNorm, Slice,
 };
-use crate::row_weight::DEPTH_STEP;
+use crate::row_weight::{DEPTH_STEP, LARGEST_DEPTH};
 use crate::select::shares_by_subgroup;
 use crate::tensor::DType;
 use crate::updates::{PutRows, Rule};
@@ -101,6 +102,7 @@ impl<'a> Finder<'a> {
         let activation = product.epilogue.activation;
         let fits = self.graph.desc(row).shape == [1, depth]
             && depth.is_multiple_of(DEPTH_STEP)
+            && depth <= LARGEST_DEPTH
             && cols.is_multiple_of(PANEL)
             && product.lhs == LhsLayout::RowMajor
             && matches!(product.rhs, RhsLayout::Transposed | RhsLayout::TransposedHalves)
@@ -187,10 +189,8 @@ impl<'a> Finder<'a> {
     /// The weight of a product in panels: what `hoist_constants` computes at load.
     fn packed(&self, rewriter: &mut Rewriter<'_>, product: &Node) -> Result<Value> {
         let weight = product.inputs[1];
-        let rounding = self.makers[weight.index()].filter(|maker| matches!(maker.op, Op::PackHalf(_)));
         let halves = self.graph.desc(weight).dtype == DType::U32;
-        // Panels of halves are made straight from the numbers.
-        let source = rounding.map_or(weight, |rounding| rounding.inputs[0]);
+        let source = source_of_halves(self.graph, weight).unwrap_or(weight);
         let pack: Op = if halves { PackHalfPanels.into() } else { PackPanels { transposed: true }.into() };
         let source = rewriter.value(source);
         rewriter.new.add_node(pack, vec![source], product.path.clone())
@@ -199,16 +199,12 @@ impl<'a> Finder<'a> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_gpu::{DeviceKind, Limits};
+    use kiln_gpu::DeviceKind;
 
     use super::*;
     use crate::passes::hoist_constants;
+    use crate::select::lavapipe;
     use crate::{CachedAttention as Cached, DType, GraphBuilder};
-
-    fn lavapipe() -> DeviceProfile {
-        let made_up = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
-        DeviceProfile { subgroup: (8, 8), subgroups: true, ..made_up }
-    }
 
     /// What is left for each run.
     fn names(graph: &Graph) -> Result<Vec<&'static str>> {
@@ -314,6 +310,8 @@ mod tests {
         assert_eq!(fused(40, 32, false, gate)?, ["rms_norm", "matmul", "gated"]);
         assert_eq!(fused(64, 36, false, gate)?, ["rms_norm", "matmul", "gated"]);
         assert_eq!(fused(64, 32, true, gate)?, ["rms_norm", "matmul", "gated"]);
+        // Two products of so many numbers are more than one invocation may loop over.
+        assert_eq!(fused(1 << 20, 16, false, gate)?, ["rms_norm", "matmul", "gated"]);
         assert_eq!(fused(1024, 40_000, false, gate)?, ["rms_norm", "matmul", "gated"]);
         let twice = |g: &mut GraphBuilder, made| {
             let gate = g.gated(crate::Activation::Relu, made)?;

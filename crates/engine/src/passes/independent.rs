@@ -11,7 +11,7 @@ use crate::graph::{Graph, Origin};
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
-pub fn independent(graph: &Graph) -> Result<Vec<Graph>> {
+pub(crate) fn independent(graph: &Graph) -> Result<Vec<Graph>> {
     // A forest: each value points to another one of its part, or to itself.
     let mut parent: Vec<usize> = (0..graph.values().len()).collect();
     for node in graph.nodes() {

@@ -1,4 +1,4 @@
-//! Gives the right side of a product, and the weight of a convolution, the layout that the chosen kernel reads.
+//! Gives the sides of a product, and the weight of a convolution, the layout that the chosen kernel reads.
 
 use kiln_gpu::DeviceProfile;
 
@@ -13,9 +13,9 @@ use crate::ops::{
 use crate::select::{self, Layout};
 use crate::tensor::MAX_RANK;
 
-/// Inserts a [`PackPanels`] or [`PackHalfPanels`] before each product and each convolution that a register kernel shall
-/// compute. For a weight,
-/// `hoist_constants` then moves it to load time.
+/// Inserts a [`PackPanels`] or [`PackHalfPanels`] before each product and each convolution whose kernel reads panels, and a
+/// [`Pad`] before each convolution whose kernel reads taps in rows. For a weight, `hoist_constants` then moves it to load
+/// time.
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
@@ -106,12 +106,13 @@ fn pack_right_side(
 
 /// The numbers that halves were made of. At load, panels are made straight from them, and what else was made of them is left
 /// out where nobody reads it.
-fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
+pub(super) fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
     let node = graph.nodes().iter().find(|node| node.output == packed)?;
     matches!(node.op, Op::PackHalf(_)).then(|| node.inputs[0])
 }
 
-/// The weight of a convolution is packed as the right sides of a batch of products, one for each group.
+/// The weight of a convolution as its kernel reads it: the taps of a channel in rows, padded, or as the right sides of a
+/// batch of products, one for each group.
 fn pack_conv(rewriter: &mut Rewriter<'_>, conv: &Conv2d, node: &Node, profile: &DeviceProfile) -> Result<()> {
     let (input, weight) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
     let geometry =

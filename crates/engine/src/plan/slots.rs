@@ -5,7 +5,7 @@ use std::ops::Range;
 use kiln_gpu::Limits;
 use kiln_kernels::Access;
 
-use super::fit::{Rules, Stay, fit, largest_live_set};
+use super::fit::{LiveRange, Rules, fit, largest_live_set};
 use super::{Binding, Constants, Dispatch, LoadSource, Slot, SlotId, SlotKind, Step};
 use crate::graph::{Graph, Origin, Value};
 use crate::lower::{Bound, Draft, Storage};
@@ -143,13 +143,13 @@ impl<'a> Lifetimes<'a> {
     }
 
     pub(super) fn assign(mut self, events: Vec<Event>) -> Assigned {
-        let stays = self.stays(&events);
-        let live = self.share(&stays, &events);
+        let ranges = self.ranges(&events);
+        let live = self.share(&ranges, &events);
         let mut opened = vec![false; self.stored.len()];
         let mut steps = vec![];
         // Results that no step makes must exist as well.
-        for (index, stay) in stays.iter().enumerate() {
-            if stay.is_some_and(|stay| stay.from == BEFORE) {
+        for (index, range) in ranges.iter().enumerate() {
+            if range.is_some_and(|range| range.from == BEFORE) {
                 self.open(Storage(index as u32), &mut opened, &mut steps);
             }
         }
@@ -163,12 +163,12 @@ impl<'a> Lifetimes<'a> {
     }
 
     /// From when to when each storage is needed; none for one that nothing touches. The step of event `i` is moment `i + 1`.
-    fn stays(&self, events: &[Event]) -> Vec<Option<Stay>> {
-        let mut stays: Vec<Option<Stay>> = vec![None; self.stored.len()];
+    fn ranges(&self, events: &[Event]) -> Vec<Option<LiveRange>> {
+        let mut ranges: Vec<Option<LiveRange>> = vec![None; self.stored.len()];
         let mut touch = |index: usize, moment: usize| {
             let bytes = self.stored[index].bytes();
-            let stay = stays[index].get_or_insert(Stay { bytes, from: moment, to: moment });
-            stay.to = moment;
+            let range = ranges[index].get_or_insert(LiveRange { bytes, from: moment, to: moment });
+            range.to = moment;
         };
         // Inputs are written before the first step; so is what comes out as it came in.
         for (index, stored) in self.stored.iter().enumerate() {
@@ -182,14 +182,14 @@ impl<'a> Lifetimes<'a> {
             event.touched().into_iter().for_each(|storage| touch(storage.0 as usize, index + 1));
         }
         self.ends.iter().for_each(|end| touch(end.0 as usize, AFTER));
-        stays
+        ranges
     }
 
     /// Gives each storage that is needed its place, and tells the largest live set of those that share slots.
-    fn share(&mut self, stays: &[Option<Stay>], events: &[Event]) -> u64 {
-        let needed = || stays.iter().enumerate().filter_map(|(index, stay)| Some((index, (*stay)?)));
+    fn share(&mut self, ranges: &[Option<LiveRange>], events: &[Event]) -> u64 {
+        let needed = || ranges.iter().enumerate().filter_map(|(index, range)| Some((index, (*range)?)));
         let is_pooled = |index: usize| matches!(self.home(Storage(index as u32)), Home::Pooled { .. });
-        let (pooled, together): (Vec<usize>, Vec<Stay>) =
+        let (pooled, together): (Vec<usize>, Vec<LiveRange>) =
             needed().filter(|&(index, _)| is_pooled(index)).unzip();
         let position = |storage: Storage| pooled.binary_search(&(storage.0 as usize)).ok();
         let mut apart = vec![vec![]; together.len()];
@@ -201,7 +201,7 @@ impl<'a> Lifetimes<'a> {
         }
         let besides = match self.constants {
             Constants::Resident => {
-                needed().filter(|&(index, _)| !is_pooled(index)).map(|(_, stay)| stay.bytes).sum()
+                needed().filter(|&(index, _)| !is_pooled(index)).map(|(_, range)| range.bytes).sum()
             }
             // What a prepare plan makes is not there yet while it works.
             Constants::Streamed => 0,
@@ -211,12 +211,12 @@ impl<'a> Lifetimes<'a> {
         let fitting = fit(&together, Rules { apart: &apart, alignment, largest, besides });
         // Slots are numbered in the order in which they come into use: a plan reads more easily that way.
         let mut slot_of_place: Vec<Option<SlotId>> = vec![None; fitting.sizes.len()];
-        let mut arrivals: Vec<(usize, Stay)> = needed().collect();
-        arrivals.sort_by_key(|(_, stay)| stay.from);
-        for (index, stay) in arrivals {
+        let mut arrivals: Vec<(usize, LiveRange)> = needed().collect();
+        arrivals.sort_by_key(|(_, range)| range.from);
+        for (index, range) in arrivals {
             self.spots[index] = match (self.home(Storage(index as u32)), pooled.binary_search(&index)) {
                 (Home::Own { kind, .. }, _) => {
-                    Spot { slot: self.add(Slot { bytes: stay.bytes, kind }), offset: 0 }
+                    Spot { slot: self.add(Slot { bytes: range.bytes, kind }), offset: 0 }
                 }
                 (Home::Pooled { .. }, Ok(position)) => {
                     let (place, offset) = fitting.spots[position];

@@ -129,11 +129,7 @@ pub(crate) fn conv2d_parts_candidates(
     geometry: &ConvGeometry,
     parts: usize,
 ) -> Vec<ConvKernel> {
-    let mut variants: Vec<_> = shared(geometry).collect();
-    variants.sort_by_key(|&variant| {
-        let tiles = cut(geometry, variant).split(parts);
-        (tiles.time(profile), tiles.outputs())
-    });
+    let variants = tiles::fastest_first(profile, shared(geometry), parts, |variant| cut(geometry, variant));
     variants.into_iter().map(ConvKernel::Shared).collect()
 }
 
@@ -147,11 +143,8 @@ pub(crate) fn conv2d_parts(
         return vec![("1", 1)];
     }
     let outputs: usize = geometry.output_shape().iter().product();
-    let time = |parts| {
-        let times = shared(geometry).map(|variant| cut(geometry, variant).split(parts).time(profile));
-        times.min().unwrap_or(u64::MAX / 4)
-    };
-    tiles::parts(profile, geometry.depth(), outputs as u64, time)
+    let tiles: Vec<Tiles> = shared(geometry).map(|variant| cut(geometry, variant)).collect();
+    tiles::parts(profile, geometry.depth(), outputs as u64, &tiles)
 }
 
 /// The variants of tiles in workgroup memory that can read the weight, one of each size.

@@ -3,19 +3,10 @@
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::{conv2d_lanes, conv2d_spread};
 
-use super::ConvKernel;
+use super::{ConvKernel, LANES, SOFTWARE_ITERATIONS, looped, shares_by_subgroup};
 use crate::lower::piece_limit;
 use crate::ops::{ConvGeometry, ConvWeight};
 use crate::tensor::DType;
-
-/// The lanes of a vector, and so the channels that a workgroup makes.
-pub(super) const LANES: usize = 8;
-
-/// Whether workgroups of eight invocations are subgroups of a software adapter: what all of them need is loaded by all of
-/// them together then, and handed on by shuffles, each of which is one instruction.
-pub(crate) fn shares_by_subgroup(profile: &DeviceProfile) -> bool {
-    profile.kind.is_software() && profile.subgroups && profile.subgroup == (LANES as u32, LANES as u32)
-}
 
 /// Whether lanes can have a channel of the output each: of planes of whole vectors, and with few lanes idle. Where more
 /// are, the other kernels, which know no lanes, catch up.
@@ -41,7 +32,8 @@ pub(crate) fn conv2d_by_taps(profile: &DeviceProfile, geometry: &ConvGeometry) -
     let spreads = |variant: &conv2d_spread::Variant| {
         let [taps, wide] = [variant.taps(), variant.width()].map(|count| count as usize);
         let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, taps - 1));
-        window && width.input == wide && words(variant.bits())
+        let ends = spread_iterations(*variant, geometry) <= SOFTWARE_ITERATIONS;
+        window && width.input == wide && words(variant.bits()) && ends
     };
     let takes = |variant: &conv2d_lanes::Variant| {
         let [taps, wide, pad, high] =
@@ -53,20 +45,22 @@ pub(crate) fn conv2d_by_taps(profile: &DeviceProfile, geometry: &ConvGeometry) -
     spread.or_else(|| conv2d_lanes::Variant::ALL.iter().copied().find(takes).map(ConvKernel::Lanes))
 }
 
+/// Loop iterations of an invocation that spreads an image's inputs: it goes down all of the image.
+fn spread_iterations(variant: conv2d_spread::Variant, geometry: &ConvGeometry) -> u64 {
+    let row_tiles = geometry.axes[0].input.div_ceil(variant.rows() as usize);
+    looped(row_tiles as u64, looped(geometry.in_channels as u64, 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::{Conv2d, ConvOptions};
+    use crate::select::lavapipe;
     use crate::tensor::TensorDesc;
     use crate::window::Padding;
     use ConvKernel::{Lanes, Spread};
     use conv2d_lanes::Variant;
-    use kiln_gpu::{DeviceKind, Limits};
-
-    fn lavapipe() -> DeviceProfile {
-        let made_up = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
-        DeviceProfile { subgroup: (8, 8), subgroups: true, int64: true, ..made_up }
-    }
+    use kiln_gpu::DeviceKind;
 
     fn geometry(x: [usize; 4], out: usize, kernel: usize, options: ConvOptions<2>) -> ConvGeometry {
         let weight = TensorDesc::f32([out, x[1] / options.groups, kernel, kernel]);
@@ -84,6 +78,8 @@ mod tests {
             ([100, 20, 24, 24], 20, 3, padded(2), Some(Spread(conv2d_spread::Variant::Three24))),
             ([100, 50, 8, 8], 50, 3, padded(2), Some(Lanes(Variant::ThreeFull8))),
             ([32, 64, 8, 8], 64, 3, padded(1), Some(Lanes(Variant::ThreeSame8))),
+            // An invocation would loop for longer than a software driver lets it.
+            ([1, 64, 2048, 24], 8, 3, padded(2), None),
             // A tile is a whole image there.
             ([32, 64, 12, 8], 64, 3, padded(1), None),
             // Most lanes would be idle.

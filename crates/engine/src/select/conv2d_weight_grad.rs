@@ -5,8 +5,8 @@ use kiln_kernels::{
     conv2d_grad_weight_lanes, conv2d_grad_weight_points, conv2d_grad_weight_rows, conv2d_grad_weight_shared,
 };
 
-use super::conv2d_lanes::{LANES, fills_lanes};
-use super::{SOFTWARE_ITERATIONS, looped};
+use super::conv2d_lanes::fills_lanes;
+use super::{LANES, SOFTWARE_ITERATIONS, looped};
 use crate::lower::piece_limit;
 use crate::ops::ConvGeometry;
 use crate::tensor::DType;
@@ -159,8 +159,8 @@ impl WeightGradKernel {
         geometry.groups * tiles
     }
 
-    /// What the sum over so many images is cut into parts by: pixels, blocks of four, some rows, or as many columns of a strip as
-    /// the kernel that goes down rows takes at once.
+    /// What the sum over so many images is cut into parts by: pixels, blocks of four, some rows, or as many columns of a
+    /// strip as the kernel that goes down rows takes at once.
     pub(crate) fn units(&self, geometry: &ConvGeometry, images: usize) -> usize {
         let [height, width] = geometry.output();
         match self {
@@ -235,6 +235,7 @@ impl Strips {
 mod tests {
     use super::*;
     use crate::ops::{Conv2d, ConvOptions};
+    use crate::select::lavapipe;
     use crate::tensor::TensorDesc;
     use crate::window::Padding;
     use conv2d_grad_weight_rows::Variant;
@@ -280,7 +281,6 @@ mod tests {
             assert_eq!(chosen, expected, "{kernel}x{kernel} of {x:?} to {out}, {options:?}");
         }
         use conv2d_grad_weight_lanes::Variant as Lanes;
-        let lavapipe = DeviceProfile { subgroup: (8, 8), subgroups: true, int64: true, ..software.clone() };
         for (x, out, kernel, options, expected) in [
             ([100, 20, 12, 12], 50, 5, plain, Some(Lanes::Five12)),
             ([100, 20, 26, 26], 20, 3, plain, Some(Lanes::Three26)),
@@ -291,7 +291,7 @@ mod tests {
             ([100, 20, 12, 12], 10, 5, plain, None),
             ([100, 20, 13, 13], 50, 5, plain, None),
         ] {
-            let chosen = conv2d_weight_grad(&lavapipe, &geometry(x, out, kernel, options), x[0]);
+            let chosen = conv2d_weight_grad(&lavapipe(), &geometry(x, out, kernel, options), x[0]);
             let lanes = match chosen {
                 WeightGradKernel::Lanes(variant) => Some(variant),
                 _ => None,

@@ -88,15 +88,31 @@ const PARTS: &[(&str, usize)] = &[
     ("32", 32),
 ];
 
-/// The numbers of parts for sums of a depth, the one that should take least time first and none of more than twice that:
-/// `time` says how long they take in so many parts, to which comes the time of joining them. A large device that would be
-/// idle gets something to do; each part costs a pass over the outputs. One part is the table's choice unless others should
-/// save a quarter of the time.
+/// Variants of a kernel for a sum in parts of its depth, the one that should take least time first; `cut` gives the tiles of
+/// each.
+pub(super) fn fastest_first<V: Copy>(
+    profile: &DeviceProfile,
+    variants: impl IntoIterator<Item = V>,
+    parts: usize,
+    cut: impl Fn(V) -> Tiles,
+) -> Vec<V> {
+    let mut variants: Vec<V> = variants.into_iter().collect();
+    variants.sort_by_key(|&variant| {
+        let tiles = cut(variant).split(parts);
+        (tiles.time(profile), tiles.outputs())
+    });
+    variants
+}
+
+/// The numbers of parts for sums of a depth that are made in one of some sorts of tiles, the one that should take least time
+/// first and none of more than twice that, the time of joining them included. A large device that would be idle gets
+/// something to do; each part costs a pass over the outputs. One part is the table's choice unless others should save a
+/// quarter of the time.
 pub(super) fn parts(
     profile: &DeviceProfile,
     depth: usize,
     outputs: u64,
-    time: impl Fn(usize) -> u64,
+    tiles: &[Tiles],
 ) -> Vec<(&'static str, usize)> {
     let fits = |&&(_, parts): &&(&str, usize)| {
         let bytes = (outputs * parts as u64).saturating_mul(DType::BYTES as u64);
@@ -105,7 +121,8 @@ pub(super) fn parts(
     let whole = |parts: usize| {
         // Each part is written and read, and what they make is written.
         let joined = 4 * outputs * (2 * parts as u64 + 1) * LOAD / units(profile.kind) + DISPATCH;
-        time(parts) + if parts > 1 { joined } else { 0 }
+        let summed = tiles.iter().map(|tiles| tiles.split(parts).time(profile)).min().unwrap_or(0);
+        summed + if parts > 1 { joined } else { 0 }
     };
     let mut ways: Vec<_> = PARTS.iter().filter(fits).map(|&way| (whole(way.1), way)).collect();
     ways.sort_by_key(|&(time, (_, parts))| (if parts == 1 { time / 4 * 3 } else { time }, parts));

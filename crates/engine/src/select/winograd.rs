@@ -121,12 +121,8 @@ mod tests {
 
     use super::*;
     use crate::ops::{Conv2d, ConvOptions};
+    use crate::select::lavapipe;
     use crate::window::Padding;
-
-    fn lavapipe() -> DeviceProfile {
-        let made_up = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
-        DeviceProfile { subgroup: (8, 8), subgroups: true, int64: true, ..made_up }
-    }
 
     fn geometry(x: [usize; 4], out: usize) -> ConvGeometry {
         let same = ConvOptions { padding: Padding::all(1), ..ConvOptions::default() };

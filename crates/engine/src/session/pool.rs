@@ -27,7 +27,7 @@ pub(super) struct Before(Vec<Place>);
 pub(super) struct Reserved {
     /// The place of each slot, in their order.
     pub(super) places: Vec<usize>,
-    /// Whether a place that other plans use has another buffer now: at least the first so many are theirs still.
+    /// Places that there were before and that are larger now: whoever has their former buffers must let go of them.
     pub(super) grown: Vec<usize>,
 }
 

@@ -58,8 +58,8 @@ pub(crate) struct BenchArgs {
         allow_negative_numbers = true)]
     warmup: usize,
 
-    /// Print one JSON object {load_ms, first_ms, best_ms, median_ms, memory: {weights, variables, pooled, total, bound,
-    /// ratio, peak, allocated, allocated_peak}, samples, adapter}, memory in bytes
+    /// Print one JSON object {model, batch, load_ms, first_ms, best_ms, median_ms, memory: {weights, variables,
+    /// pooled, total, bound, ratio, peak, allocated, allocated_peak}, samples, adapter}, memory in bytes
     #[arg(long)]
     json: bool,
 
@@ -150,6 +150,8 @@ impl Workload {
 
 #[derive(Serialize)]
 struct Report<'a> {
+    model: &'a str,
+    batch: usize,
     /// Until the network is on the device, weights prepared.
     load_ms: f64,
     /// The first run after that: software drivers, and some others, compile kernels when they first run.
@@ -187,6 +189,8 @@ impl BenchArgs {
         }
         let (best, median) = (samples.best(), samples.median());
         let report = Report {
+            model: workload.model(),
+            batch: workload.batch,
             load_ms: milliseconds(workload.loading),
             first_ms: milliseconds(first.unwrap_or_default()),
             best_ms: milliseconds(best),

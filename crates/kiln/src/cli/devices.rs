@@ -69,7 +69,7 @@ fn write_listing(out: &mut Output, adapters: &[AdapterReport], chosen: &Chosen) 
     Ok(writeln!(out, "Kiln would use adapter {}: {}.", chosen.index, chosen.why)?)
 }
 
-const TITLES: [&str; 12] = [
+const TITLES: [&str; 13] = [
     "adapter",
     "name",
     "type",
@@ -80,6 +80,7 @@ const TITLES: [&str; 12] = [
     "workgroup memory",
     "threads",
     "f16",
+    "int64",
     "subgroup",
     "timestamps",
 ];
@@ -101,6 +102,7 @@ fn column(adapter: &AdapterReport, chosen: &Chosen) -> Vec<String> {
         Bytes(limits.workgroup_memory.into()).to_string(),
         limits.max_threads.to_string(),
         yes_or_no(profile.f16),
+        yes_or_no(profile.int64),
         match profile.subgroup {
             (least, most) if least == most => least.to_string(),
             (least, most) => format!("{least} to {most}"),
@@ -126,6 +128,7 @@ struct Adapter<'a> {
     driver: &'a str,
     limits: Limits,
     f16: bool,
+    int64: bool,
     subgroup: Subgroup,
     timestamps: bool,
     /// Why Kiln cannot use it; null where it can.
@@ -167,6 +170,7 @@ impl<'a> Listing<'a> {
                     storage_buffers: profile.limits.max_storage_buffers,
                 },
                 f16: profile.f16,
+                int64: profile.int64,
                 subgroup: Subgroup { min: profile.subgroup.0, max: profile.subgroup.1 },
                 timestamps: profile.timestamps,
                 unfit: report.unfit.as_deref(),

@@ -19,6 +19,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// What was named.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.output.as_deref()
+    }
+
     /// Opens what was named, before any long work is done for it.
     pub(crate) fn open(&self) -> Result<Output, CliError> {
         match &self.output {

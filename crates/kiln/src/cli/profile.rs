@@ -36,8 +36,9 @@ A layer's GFLOP/s count the multiply-adds of its definition, whatever computes i
 those that it makes itself. \"of ceiling\" is the least time that this device would take for
 what the kernels multiply and move, as a share of the time that they take; the ceilings are a
 large matrix product and a large copy on this device, measured once and kept in the cache
-directory. A trace can be opened at https://ui.perfetto.dev, which keeps it in the browser, and in
-chrome://tracing.
+directory: on a machine that was busy then, they are too low, and --ceilings measures them
+anew. A trace can be opened at https://ui.perfetto.dev, which keeps it in the browser, and
+in chrome://tracing.
 
 The device has to have timestamps; `kiln devices` says whether it does.")]
 pub(crate) struct ProfileArgs {
@@ -82,7 +83,10 @@ struct Measuring {
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
 
-    /// Print one JSON object instead of tables
+    /// Print one JSON object {model, adapter, driver, batch, samples, ceilings: {gflops, gigabytes_per_second}, total_ms,
+    /// run_ms, overhead_ms, dispatches, layers: [{layer, kind, kernels, start_ms, ..}], kernels: [{kernel, ops, ..}]}, where
+    /// .. are {ms, share, dispatches, gflops, gigabytes_per_second, of_ceiling, bound, multiply_adds,
+    /// computed_multiply_adds, bytes}
     #[arg(long)]
     json: bool,
 
@@ -140,6 +144,9 @@ fn has_timestamps(gpu: &Gpu) -> Result<(), CliError> {
 impl Measuring {
     fn open(&self) -> Result<Outputs, CliError> {
         let output = self.output.open()?;
+        if self.trace.is_some() && self.output.path() == self.trace.as_deref() {
+            return Err(CliError::Input("--trace and -o name the same file".to_owned()));
+        }
         let trace = match self.trace.as_deref() {
             Some(path) if path == Path::new("-") => {
                 return Err(CliError::Input(
@@ -174,6 +181,11 @@ impl Measuring {
             Ceilings::cached(device, cache_dir.as_deref(), self.ceilings)?
         };
         let Outputs { mut output, trace } = outputs;
+        if !self.ceilings && report::are_passed(profile, &ceilings) {
+            context.note(
+                "the kernels pass the ceilings, which may have been measured beside other work: --ceilings measures them anew",
+            );
+        }
         let document = Document::new(subject, device.profile(), profile, ceilings, self.by);
         if self.json {
             output.json(&document)?;

@@ -85,8 +85,12 @@ struct Measuring {
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let positive = number(text)?;
-    let wrong = "expected a number of seconds above 0";
-    Duration::try_from_secs_f64(positive).ok().filter(|duration| !duration.is_zero()).ok_or(wrong)
+    if !positive.is_finite() || positive <= 0.0 {
+        return Err("expected a number of seconds above 0");
+    }
+    // What is more than a clock can tell is as long as it takes, and what is less than it can tell is over at once.
+    let duration = Duration::try_from_secs_f64(positive).unwrap_or(Duration::MAX);
+    Ok(duration.max(Duration::from_nanos(1)))
 }
 
 impl TuneArgs {
@@ -117,7 +121,9 @@ impl Measuring {
         graphs: impl FnOnce(&Gpu) -> Result<Vec<Graph>, CliError>,
     ) -> Result<(), CliError> {
         if context.no_tune() {
-            return Err(CliError::Input("--no-tune: there is nothing else to do for `kiln tune`".to_owned()));
+            return Err(CliError::Input(
+                "--no-tune, or KILN_NO_TUNE: there is nothing else to do for `kiln tune`".to_owned(),
+            ));
         }
         let mut output = self.output.open()?;
         let gpu = context.open_gpu()?;
@@ -137,10 +143,18 @@ impl Measuring {
             tune(&gpu, profile, &graphs, &Choices::default(), &options, &mut tell)?
         };
         let seconds = start.elapsed().as_secs_f64();
+        // What was measured is told, whatever becomes of the file.
+        let mut failed = None;
         let kept = match tuning_store() {
             _ if profile.kind.is_software() && !self.keep => Kept::Software,
             None => Kept::NoCache,
-            Some(store) => Kept::In(store.add(profile, &findings)?),
+            Some(store) => store.add(profile, &findings).map_or_else(
+                |error| {
+                    failed = Some(CliError::Runtime(format!("the choices are not kept: {error}")));
+                    Kept::Nowhere
+                },
+                Kept::In,
+            ),
         };
         let interrupted = interrupt::asked();
         let report = Report { model, profile, seconds, kept: &kept, findings: &findings };
@@ -150,6 +164,10 @@ impl Measuring {
             report.write(&mut output)?;
         }
         output.finish()?;
-        if interrupted { Err(CliError::Interrupted) } else { Ok(()) }
+        match failed {
+            _ if interrupted => Err(CliError::Interrupted),
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 }

@@ -55,8 +55,8 @@ impl Ceilings {
         Ok(Ceilings { gflops, gigabytes: copies(device)? })
     }
 
-    /// Those that a cache directory knows of this adapter, driver and kernel of products; else, or `anew`, they are measured and kept there.
-    /// A cache that cannot be read or written only costs the time to measure.
+    /// Those that a cache directory knows of this adapter, driver and kernel of products; else, or `anew`, they are measured
+    /// and kept there. A cache that cannot be read or written only costs the time to measure.
     ///
     /// # Errors
     /// Those of [`measure`](Self::measure).

@@ -113,7 +113,7 @@ impl Runner {
         self.batch = None;
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let total: usize = lengths.iter().sum();
-        let source = total.next_power_of_two().max(512);
+        let source = source_rows(total);
         let starts: Vec<usize> = lengths
             .iter()
             .scan(0, |end, length| {
@@ -214,7 +214,7 @@ impl Runner {
     /// # Errors
     /// [`ModelError::Engine`] for sizes that do not fit each other.
     pub fn graphs(&self, beams: usize) -> Result<Vec<Graph>, ModelError> {
-        let source = self.config().n_positions.next_power_of_two().max(512);
+        let source = source_rows(self.config().n_positions);
         let mut graphs = vec![];
         for budget in &self.budgets {
             graphs.push(self.encoder_graph((budget.tokens, source))?);
@@ -257,7 +257,7 @@ impl Runner {
     ) -> Result<Profile, ModelError> {
         let fits = self.budgets.iter().find(|budget| budget.tokens >= prompt.len());
         let tokens = fits.expect("the prompt should fit the model").tokens;
-        let source = prompt.len().next_power_of_two().max(512);
+        let source = source_rows(prompt.len());
         // The first loads the plan.
         self.begin(&[prompt.to_vec()], 1, 1)?;
         let (mut runs, mut timed) = (Samples::default(), vec![]);
@@ -346,6 +346,11 @@ impl Runner {
             ("spans", batch.spans.clone()),
         ])
     }
+}
+
+/// Rows of the keys and values for prompts of so many tokens in all: few sizes, each a plan's, serve every length.
+fn source_rows(tokens: usize) -> usize {
+    tokens.next_power_of_two().max(512)
 }
 
 fn borrowed<'a>(inputs: &'a [(&'static str, Tensor)]) -> Vec<(&'static str, &'a Tensor)> {

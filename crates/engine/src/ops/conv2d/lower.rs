@@ -24,7 +24,13 @@ pub(super) fn lower(op: &Conv2d, lowering: &mut Lowering<'_>) -> Result<()> {
         .geometry(lowering.input(0).desc, lowering.input(1).desc)
         .map_err(|mismatch| mismatch.at(Conv2d::NAME, lowering.path))?
         .joined();
-    let kernel = lowering.choose(*op, &select::conv2d_candidates(lowering.profile, op, &geometry));
+    let candidates = select::conv2d_candidates(lowering.profile, op, &geometry);
+    if candidates.is_empty() {
+        // Only a pass lays a weight out by taps, where there is a kernel.
+        let (expected, got) = ("as it was given, or in panels", "by taps");
+        return Err(Mismatch::new("weight", expected, got).at(Conv2d::NAME, lowering.path));
+    }
+    let kernel = lowering.choose(*op, &candidates);
     // The others have one loop over all taps of all channels.
     let naive = kernel == ConvKernel::Naive;
     lowering.check_iterations(if naive { geometry.iterations() } else { geometry.depth() as u64 })?;

@@ -26,11 +26,8 @@ pub(super) fn parts_candidates(
     geometry: &MatmulGeometry,
     parts: usize,
 ) -> Vec<MatmulKernel> {
-    let mut variants = variants(op, geometry);
-    variants.sort_by_key(|&variant| {
-        let tiles = cut(geometry, variant).split(parts);
-        (tiles.time(profile), tiles.outputs())
-    });
+    let variants = variants(op, geometry);
+    let variants = tiles::fastest_first(profile, variants, parts, |variant| cut(geometry, variant));
     variants.into_iter().map(MatmulKernel::Shared).collect()
 }
 
@@ -41,13 +38,9 @@ pub(super) fn parts(
     geometry: &MatmulGeometry,
 ) -> Vec<(&'static str, usize)> {
     let outputs = (geometry.rows_per_rhs() * geometry.cols) as u64;
-    let time = |parts| {
-        let times = variants(op, geometry)
-            .into_iter()
-            .map(|variant| cut(geometry, variant).split(parts).time(profile));
-        times.min().unwrap_or(u64::MAX / 4)
-    };
-    tiles::parts(profile, geometry.depth, outputs, time)
+    let tiles: Vec<Tiles> =
+        variants(op, geometry).into_iter().map(|variant| cut(geometry, variant)).collect();
+    tiles::parts(profile, geometry.depth, outputs, &tiles)
 }
 
 /// A variant of each size, the widest of those that can read both sides.

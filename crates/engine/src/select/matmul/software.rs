@@ -39,11 +39,18 @@ pub(super) fn panels_candidates(
 ) -> Vec<MatmulKernel> {
     let table = panels(profile, op, geometry);
     let flat = flat(profile, op, geometry).into_iter().map(MatmulKernel::Flat);
-    let mut lanes = lanes_variants(profile, op, geometry);
-    let least = lanes.iter().map(|variant| lanes_cost(variant, geometry)).min();
-    lanes.retain(|variant| least.is_some_and(|least| 2 * lanes_cost(variant, geometry) < 3 * least));
+    let lanes = close_to_best(lanes_variants(profile, op, geometry), |variant| lanes_cost(variant, geometry));
     let register = MatmulKernel::Register(register(geometry.rows_per_rhs()));
     table_first(table, flat.chain(lanes.into_iter().map(MatmulKernel::Lanes)).chain([register]))
+}
+
+/// The variants that should take less than half as much again as the best, which comes first: others are not worth a
+/// measurement.
+fn close_to_best<V>(mut variants: Vec<V>, cost: impl Fn(&V) -> u64) -> Vec<V> {
+    variants.sort_by_key(&cost);
+    let most = variants.first().map_or(0, |best| 3 * cost(best));
+    variants.retain(|variant| 2 * cost(variant) < most);
+    variants
 }
 
 /// The variants of the kernel whose lanes share their rows by shuffles, where a product lies as it reads it: the left side
@@ -104,9 +111,10 @@ pub(crate) fn wants_lhs_panels(
     constant: bool,
 ) -> bool {
     let batched = geometry.lhs_batched && geometry.rhs_batched && geometry.rows > FEW_ROWS;
-    let is_plain = !matches!(op.lhs, LhsLayout::Panels { .. }) && !op.rhs.is_halves();
-    let is_plain = is_plain && geometry.cols.is_multiple_of(PANEL);
-    let Some(columns) = lanes(profile, op, geometry).filter(|_| constant && batched && is_plain) else {
+    let takes_panels = !matches!(op.lhs, LhsLayout::Panels { .. })
+        && !op.rhs.is_halves()
+        && geometry.cols.is_multiple_of(PANEL);
+    let Some(columns) = lanes(profile, op, geometry).filter(|_| constant && batched && takes_panels) else {
         return false;
     };
     let rows = lanes_rows_variants(profile).iter().map(|variant| lanes_rows_cost(variant, geometry)).min();
@@ -119,11 +127,8 @@ pub(super) fn both_panels_candidates(
     profile: &DeviceProfile,
     geometry: &MatmulGeometry,
 ) -> Vec<MatmulKernel> {
-    let cost = |variant: &matmul_lanes_rows::Variant| lanes_rows_cost(variant, geometry);
-    let mut variants = lanes_rows_variants(profile).to_vec();
-    variants.sort_by_key(cost);
-    let least = cost(&variants[0]);
-    variants.retain(|variant| 2 * cost(variant) < 3 * least);
+    let variants = lanes_rows_variants(profile).to_vec();
+    let variants = close_to_best(variants, |variant| lanes_rows_cost(variant, geometry));
     variants.into_iter().map(MatmulKernel::LanesRows).collect()
 }
 
@@ -185,17 +190,10 @@ fn vector(op: &Matmul, geometry: &MatmulGeometry) -> matmul_vector::Variant {
 
 #[cfg(test)]
 mod tests {
-    use kiln_gpu::{DeviceKind, Limits};
-
     use super::*;
     use crate::choices::Candidate;
+    use crate::select::lavapipe;
     use crate::tensor::TensorDesc;
-
-    /// A software adapter whose subgroups are eight lanes, with 64-bit integers.
-    fn lavapipe() -> DeviceProfile {
-        let made_up = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
-        DeviceProfile { subgroup: (8, 8), subgroups: true, int64: true, ..made_up }
-    }
 
     fn geometry(op: &Matmul, lhs: &[usize], rhs: &[usize]) -> MatmulGeometry {
         op.geometry(&TensorDesc::f32(lhs), &TensorDesc::f32(rhs)).expect("the sides should match")

@@ -26,9 +26,9 @@ use super::memory::MemoryReport;
   kiln bench t5 --precision f16 --samples 9 --json
 
 Without --model, it has the sizes of flan-t5-small and weights from a formula; the
-time does not depend on them. A token reads nearly all weights of the decoder, so the bound
-is what the device gives for products of one row with as many bytes of weights,
-measured in turns with decoding.")]
+time does not depend on them. A token reads nearly all weights of the decoder, so
+the bound is what the device gives for products of one row with as many bytes of
+weights, measured in turns with decoding.")]
 pub(crate) struct BenchT5Args {
     /// The model: a name from `kiln models list`, or a directory with its files [default: seeded weights]
     #[arg(long, value_name = "NAME|DIR")]

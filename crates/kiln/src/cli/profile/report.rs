@@ -123,6 +123,14 @@ impl Line {
     }
 }
 
+/// How far the whole may pass the ceilings; convolutions that share what they load pass them by a few hundredths.
+const PASSED: f64 = 1.15;
+
+/// Whether a profile says that the ceilings are too low: all its kernels together are faster than they allow.
+pub(super) fn are_passed(profile: &Profile, ceilings: &Ceilings) -> bool {
+    profile.total(Some(ceilings)).of_ceiling().is_some_and(|(share, _)| share > PASSED)
+}
+
 /// The columns that [`Line::cells`] gives.
 const CELLS: [&str; 5] = ["ms", "GFLOP/s", "GB/s", "of ceiling     ", "share"];
 
@@ -172,7 +180,7 @@ impl<'a> Document<'a> {
         if let Some(layers) = &self.layers {
             let rows = layers
                 .iter()
-                .map(|row| (vec![row.layer.clone(), row.shown.clone()], &row.line, row.start_ms));
+                .map(|row| (vec![named(&row.layer), row.shown.clone()], &row.line, row.start_ms));
             self.table(out, &["layer", "kernels"], rows)?;
             writeln!(out)?;
         }
@@ -225,6 +233,11 @@ impl<'a> Document<'a> {
         align_right(&mut cells, first..7);
         write_table(out, &cells)
     }
+}
+
+/// A layer's name; what belongs to none has a dash, so that its row does not look broken.
+fn named(layer: &str) -> String {
+    if layer.is_empty() { "-".to_owned() } else { layer.to_owned() }
 }
 
 /// The kernels of a layer, in their order: where they are many, those that take longest.

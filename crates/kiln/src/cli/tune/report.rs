@@ -22,6 +22,8 @@ pub(super) enum Kept {
     Software,
     /// Nothing: there is no place for them.
     NoCache,
+    /// Nothing: their place cannot be written, which is told as an error.
+    Nowhere,
 }
 
 /// All that there is to tell.
@@ -121,6 +123,7 @@ impl Report<'_> {
                 out,
                 "not kept: a software adapter goes by the table, for the same bytes from run to run (--keep)"
             )?,
+            Kept::Nowhere => {}
             Kept::NoCache => {
                 writeln!(out, "not kept: the system names no cache directory; set KILN_CACHE to one")?;
             }

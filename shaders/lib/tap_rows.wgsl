@@ -1,0 +1,61 @@
+//! tap_rows
+//!
+//! Whole rows of a convolution's outputs by TAPS x TAPS taps of stride 1, from inputs that the lanes of a subgroup hold
+//! together, each another vector of rows of WIDTH that follow each other.
+//!
+//! The kernel declares TAPS, WIDTH, PAD on either side, COLS = WIDTH + 2 PAD - TAPS + 1, OUT_ROWS, the rows of outputs that an
+//! invocation keeps, and LOADS, the vectors that it holds; binds weight as array<vec4<WORD>>, WEIGHTS eights a channel; and
+//! uses eight and window.
+
+// Eights of a channel's taps.
+const WEIGHTS: u32 = (TAPS * TAPS + 7u) / 8u;
+// Columns of a loop that is unrolled.
+const STRETCH: u32 = 16u;
+
+alias Tile = array<vec4<f32>, LOADS>;
+alias Taps = array<f32, 8u * WEIGHTS>;
+alias Row = array<f32, WIDTH>;
+alias Sums = array<f32, OUT_ROWS * COLS>;
+
+// The taps from eight number `first` of the weight on.
+fn load_taps(w: ptr<function, Taps>, first: u32) {
+    for (var i = 0u; i < WEIGHTS; i++) {
+        let at = (first + i) * STEP;
+        let taps = eight(weight[at], weight[at + LAST]);
+        (*w)[8u * i] = taps[0].x;
+        (*w)[8u * i + 1u] = taps[0].y;
+        (*w)[8u * i + 2u] = taps[0].z;
+        (*w)[8u * i + 3u] = taps[0].w;
+        (*w)[8u * i + 4u] = taps[1].x;
+        (*w)[8u * i + 5u] = taps[1].y;
+        (*w)[8u * i + 6u] = taps[1].z;
+        (*w)[8u * i + 7u] = taps[1].w;
+    }
+}
+
+// Columns from `first` on of a row of outputs, by the row of inputs that meets row kh of the taps.
+fn stretch(sum: ptr<function, Sums>, w: ptr<function, Taps>, x: ptr<function, Row>, row: u32, kh: u32, first: u32) {
+    for (var i = 0u; i < STRETCH; i++) {
+        let col = first + i;
+        if (col < COLS) {
+            var products = 0.0;
+            for (var k = 0u; k < TAPS; k++) {
+                let iw = window_input(col, k, 1u, 1u, PAD);
+                if (window_inside(iw, WIDTH)) {
+                    products += (*w)[kh * TAPS + k] * (*x)[u32(iw)];
+                }
+            }
+            (*sum)[row * COLS + col] += products;
+        }
+    }
+}
+
+// What the row of inputs that meets row kh of the taps adds to a row of outputs, if there are both.
+fn multiply(sum: ptr<function, Sums>, w: ptr<function, Taps>, x: ptr<function, Row>, row: u32, kh: i32) {
+    if (row < OUT_ROWS && window_inside(kh, TAPS)) {
+        stretch(sum, w, x, row, u32(kh), 0u);
+        if (COLS > STRETCH) {
+            stretch(sum, w, x, row, u32(kh), STRETCH);
+        }
+    }
+}
