@@ -20,8 +20,8 @@
 //! the input more, were slower than one. Rates against conv2d_grad_weight_rows, a hundred images (CPU time): five_12 1.35,
 //! three_10 1.5, three_28 1.4, three_26 1.35, three_12 1.15; 32 images, three_same8 1.55, three_same16 1.25.
 //!
-//! uses: eight, grid, window
-//! enables: subgroups
+//! uses: eight, grid, shared_rows, window
+//! subgroups: 8
 //! variants:
 //!   five_12      TAPS=5 WIDTH=12 PAD=0 ROWS=4  ICS=1 WORD=u64 BITS=64
 //!   three_28     TAPS=3 WIDTH=28 PAD=0 ROWS=2  ICS=1 WORD=u32 BITS=32
@@ -67,8 +67,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> grad: array<vec4<WORD>>;
 @group(0) @binding(3) var<storage, read_write> output: array<f32>;
 
-alias Tile = array<vec4<f32>, LOADS>;
-alias Row = array<f32, WIDTH>;
 alias Grads = array<f32, 8u * GRADS>;
 alias Sums = array<f32, ICS * TAPS * TAPS>;
 
@@ -102,10 +100,7 @@ fn feed(sum: ptr<function, Sums>, g: ptr<function, Grads>, tile: ptr<function, T
         return;
     }
     var x: Row;
-    for (var i = 0u; i < WIDTH; i++) {
-        let at = q * WIDTH + i;
-        x[i] = subgroupShuffle((*tile)[at / 32u][at % 4u], at / 4u % 8u);
-    }
+    shared_row(&x, tile, q);
     multiply(sum, g, &x, ic, 0u, i32(q));
     multiply(sum, g, &x, ic, 1u, i32(q) - 1);
     multiply(sum, g, &x, ic, 2u, i32(q) - 2);
@@ -124,12 +119,7 @@ fn meet(sum: ptr<function, Sums>, g: ptr<function, Grads>, plane: u32, first: i3
         return;
     }
     var x: Tile;
-    for (var i = 0u; i < LOADS; i++) {
-        // Rows above and below the image are zeros.
-        let block = first + i32(8u * i);
-        let inside = window_inside(block, params.in_blocks);
-        x[i] = select(vec4<f32>(), input[plane + window_clamp(block, params.in_blocks)], inside);
-    }
+    load_rows(&x, plane, first);
     feed(sum, g, &x, ic, 0u);
     feed(sum, g, &x, ic, 1u);
     feed(sum, g, &x, ic, 2u);

@@ -23,8 +23,8 @@
 //! 100 (CPU time): five_12 1.5, five_28 1.05; three_28 1.4, three_26 1.6, three_12 2.1, three_10 1.5, three_full8 2.1,
 //! three_full10 1.4; batches of 32: three_same8 1.8, three_same16 1.5, three_same32 1.6.
 //!
-//! uses: activation, eight, grid, tap_rows, window
-//! enables: subgroups
+//! uses: activation, eight, grid, shared_rows, tap_rows, window
+//! subgroups: 8
 //! variants:
 //!   five_28       TAPS=5 WIDTH=28 PAD=0 ROWS=2  HEIGHT=0  WORD=u32 BITS=32
 //!   five_12       TAPS=5 WIDTH=12 PAD=0 ROWS=4  HEIGHT=0  WORD=u64 BITS=64
@@ -78,10 +78,7 @@ fn feed(sum: ptr<function, Sums>, w: ptr<function, Taps>, tile: ptr<function, Ti
         return;
     }
     var x: Row;
-    for (var i = 0u; i < WIDTH; i++) {
-        let at = q * WIDTH + i;
-        x[i] = subgroupShuffle((*tile)[at / 32u][at % 4u], at / 4u % 8u);
-    }
+    shared_row(&x, tile, q);
     let kh = i32(q) + select(0, i32(PAD), HEIGHT > 0u);
     multiply(sum, w, &x, 0u, kh);
     multiply(sum, w, &x, 1u, kh - 1);
@@ -118,12 +115,7 @@ fn main(
     var w: Taps;
     var sum: Sums;
     for (var ic = 0u; ic < params.in_channels; ic++) {
-        for (var i = 0u; i < LOADS; i++) {
-            // Rows above and below the image are zeros.
-            let block = first + i32(8u * i);
-            let inside = window_inside(block, params.in_blocks);
-            x[i] = select(vec4<f32>(), input[plane + window_clamp(block, params.in_blocks)], inside);
-        }
+        load_rows(&x, plane, first);
         load_taps(&w, weight_at);
         feed(&sum, &w, &x, 0u);
         feed(&sum, &w, &x, 1u);

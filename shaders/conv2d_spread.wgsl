@@ -17,8 +17,8 @@
 //! What shaped it, on lavapipe: see conv2d_lanes. Rates (CPU time, batches of 100): five_8 2.0 times conv2d_block's and 1.4
 //! times conv2d_lanes's; three_24 2.1 and 1.07. For 3x3 of 10x10 and 8x8 conv2d_lanes is as fast.
 //!
-//! uses: activation, eight, grid, tap_rows, window
-//! enables: subgroups
+//! uses: activation, eight, grid, shared_rows, tap_rows, window
+//! subgroups: 8
 //! variants:
 //!   five_8          TAPS=5 WIDTH=8  ROWS=4 WORD=u64 BITS=64
 //!   five_8_plain    TAPS=5 WIDTH=8  ROWS=4 WORD=u32 BITS=32
@@ -63,10 +63,7 @@ fn feed(sum: ptr<function, Sums>, w: ptr<function, Taps>, tile: ptr<function, Ti
         return;
     }
     var x: Row;
-    for (var i = 0u; i < WIDTH; i++) {
-        let at = q * WIDTH + i;
-        x[i] = subgroupShuffle((*tile)[at / 32u][at % 4u], at / 4u % 8u);
-    }
+    shared_row(&x, tile, q);
     multiply(sum, w, &x, 0u, i32(q + PAD));
     multiply(sum, w, &x, 1u, i32(q + PAD) - 1);
     multiply(sum, w, &x, 2u, i32(q + PAD) - 2);
@@ -100,12 +97,7 @@ fn main(
         var x: Tile;
         var w: Taps;
         for (var ic = 0u; ic < params.in_channels; ic++) {
-            for (var i = 0u; i < LOADS; i++) {
-                // Rows below the image are zeros.
-                let block = first + i32(8u * i);
-                let inside = window_inside(block, params.in_blocks);
-                x[i] = select(vec4<f32>(), input[plane + window_clamp(block, params.in_blocks)], inside);
-            }
+            load_rows(&x, plane, first);
             load_taps(&w, weight_at);
             feed(&sum, &w, &x, 0u);
             feed(&sum, &w, &x, 1u);

@@ -17,7 +17,7 @@
 //! History, CPU time on lavapipe, one row of 4096 x 4096: with vectors of 32-bit words 1, of 64-bit words 0.74; so with
 //! two panels an invocation, and with the row shared by shuffles instead of loads. For 2 to 4 rows see matmul_lanes.
 //!
-//! uses: activation, eight, grid, half, panel
+//! uses: activation, eight, grid, half, panel, rhs_panel
 //! variants:
 //!   one        ROWS=1 WORD=u32 BITS=32
 //!   four       ROWS=4 WORD=u32 BITS=32

@@ -25,8 +25,8 @@
 //! 24 rows 2.1, 16 rows 1.9, 40 rows 1.7, 8 rows 1.6. Without shuffles, both sides in panels, tiles of 16 x 16 a lane and
 //! 64-bit loads: 1.7.
 //!
-//! uses: activation, eight, grid, half, panel
-//! enables: subgroups
+//! uses: activation, eight, grid, half, panel, rhs_panel
+//! subgroups: 8
 //! variants:
 //!   wide32    ROWS=32 WORD=u64 BITS=64 NUMBER=vec4<f32>
 //!   wide16    ROWS=16 WORD=u64 BITS=64 NUMBER=vec4<f32>

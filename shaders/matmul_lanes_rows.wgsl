@@ -17,8 +17,8 @@
 //! matmul_lanes says what shaped it. History, in CPU time, matmul_lanes/wide32 being 1: 12 products of 512 x 512 x 16 2.9,
 //! of 256 x 256 x 200 1.15, of 512 x 512 x 56 1.03, 8 of 64 x 64 x 3136 0.83; 512 x 512 x 512 1.05.
 //!
-//! uses: activation, eight, grid
-//! enables: subgroups
+//! uses: activation, eight, grid, panel
+//! subgroups: 8
 //! variants:
 //!   wide32    COLS=32 WORD=u64 BITS=64 NUMBER=vec4<f32>
 //!   wide16    COLS=16 WORD=u64 BITS=64 NUMBER=vec4<f32>
@@ -95,24 +95,13 @@ fn col7(right: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(subgroupBroadcast(right.w, 1u), subgroupBroadcast(right.w, 3u), subgroupBroadcast(right.w, 5u), subgroupBroadcast(right.w, 7u));
 }
 
-// The rows of four k.
-struct Left {
-    k0: Eight,
-    k1: Eight,
-    k2: Eight,
-    k3: Eight,
+// Four k of a panel of rows.
+fn left_load(at: u32) -> Panel {
+    return Panel(left_row(at), left_row(at + 1u), left_row(at + 2u), left_row(at + 3u));
 }
 
-fn panel_load(at: u32) -> Eight {
+fn left_row(at: u32) -> Eight {
     return eight(lhs[at * STEP], lhs[at * STEP + LAST]);
-}
-
-fn left_load(at: u32) -> Left {
-    return Left(panel_load(at), panel_load(at + 1u), panel_load(at + 2u), panel_load(at + 3u));
-}
-
-fn add(sum: Eight, right: vec4<f32>, left: Left) -> Eight {
-    return sum + left.k0 * right.x + left.k1 * right.y + left.k2 * right.z + left.k3 * right.w;
 }
 
 fn pick(i: u32, sum: Eight) -> f32 {
@@ -203,47 +192,47 @@ fn main(
     for (; left_at < left_end; left_at += 4u) {
         let left = left_load(left_at);
         let cols_a = rhs[right_a];
-        sum0 = add(sum0, col0(cols_a), left);
-        sum1 = add(sum1, col1(cols_a), left);
-        sum2 = add(sum2, col2(cols_a), left);
-        sum3 = add(sum3, col3(cols_a), left);
-        sum4 = add(sum4, col4(cols_a), left);
-        sum5 = add(sum5, col5(cols_a), left);
-        sum6 = add(sum6, col6(cols_a), left);
-        sum7 = add(sum7, col7(cols_a), left);
+        sum0 = add_products(sum0, col0(cols_a), left);
+        sum1 = add_products(sum1, col1(cols_a), left);
+        sum2 = add_products(sum2, col2(cols_a), left);
+        sum3 = add_products(sum3, col3(cols_a), left);
+        sum4 = add_products(sum4, col4(cols_a), left);
+        sum5 = add_products(sum5, col5(cols_a), left);
+        sum6 = add_products(sum6, col6(cols_a), left);
+        sum7 = add_products(sum7, col7(cols_a), left);
         right_a += 8u;
         if (COLS > 8u) {
             let cols_b = rhs[right_b];
-            sum8 = add(sum8, col0(cols_b), left);
-            sum9 = add(sum9, col1(cols_b), left);
-            sum10 = add(sum10, col2(cols_b), left);
-            sum11 = add(sum11, col3(cols_b), left);
-            sum12 = add(sum12, col4(cols_b), left);
-            sum13 = add(sum13, col5(cols_b), left);
-            sum14 = add(sum14, col6(cols_b), left);
-            sum15 = add(sum15, col7(cols_b), left);
+            sum8 = add_products(sum8, col0(cols_b), left);
+            sum9 = add_products(sum9, col1(cols_b), left);
+            sum10 = add_products(sum10, col2(cols_b), left);
+            sum11 = add_products(sum11, col3(cols_b), left);
+            sum12 = add_products(sum12, col4(cols_b), left);
+            sum13 = add_products(sum13, col5(cols_b), left);
+            sum14 = add_products(sum14, col6(cols_b), left);
+            sum15 = add_products(sum15, col7(cols_b), left);
             right_b += 8u;
         }
         if (COLS > 16u) {
             let cols_c = rhs[right_c];
-            sum16 = add(sum16, col0(cols_c), left);
-            sum17 = add(sum17, col1(cols_c), left);
-            sum18 = add(sum18, col2(cols_c), left);
-            sum19 = add(sum19, col3(cols_c), left);
-            sum20 = add(sum20, col4(cols_c), left);
-            sum21 = add(sum21, col5(cols_c), left);
-            sum22 = add(sum22, col6(cols_c), left);
-            sum23 = add(sum23, col7(cols_c), left);
+            sum16 = add_products(sum16, col0(cols_c), left);
+            sum17 = add_products(sum17, col1(cols_c), left);
+            sum18 = add_products(sum18, col2(cols_c), left);
+            sum19 = add_products(sum19, col3(cols_c), left);
+            sum20 = add_products(sum20, col4(cols_c), left);
+            sum21 = add_products(sum21, col5(cols_c), left);
+            sum22 = add_products(sum22, col6(cols_c), left);
+            sum23 = add_products(sum23, col7(cols_c), left);
             right_c += 8u;
             let cols_d = rhs[right_d];
-            sum24 = add(sum24, col0(cols_d), left);
-            sum25 = add(sum25, col1(cols_d), left);
-            sum26 = add(sum26, col2(cols_d), left);
-            sum27 = add(sum27, col3(cols_d), left);
-            sum28 = add(sum28, col4(cols_d), left);
-            sum29 = add(sum29, col5(cols_d), left);
-            sum30 = add(sum30, col6(cols_d), left);
-            sum31 = add(sum31, col7(cols_d), left);
+            sum24 = add_products(sum24, col0(cols_d), left);
+            sum25 = add_products(sum25, col1(cols_d), left);
+            sum26 = add_products(sum26, col2(cols_d), left);
+            sum27 = add_products(sum27, col3(cols_d), left);
+            sum28 = add_products(sum28, col4(cols_d), left);
+            sum29 = add_products(sum29, col5(cols_d), left);
+            sum30 = add_products(sum30, col6(cols_d), left);
+            sum31 = add_products(sum31, col7(cols_d), left);
             right_d += 8u;
         }
     }

@@ -12,7 +12,7 @@
 //! are added in the order of the subgroups; how a subgroup adds is the device's affair, and the same in every run.
 //!
 //! uses: activation, grid, half
-//! enables: subgroups
+//! subgroups: any
 //! variants:
 //!   one         ROWS=1 TILE_COLS=4 HALF=0
 //!   four        ROWS=4 TILE_COLS=4 HALF=0

@@ -13,7 +13,7 @@
 //! many workgroups by itself, so nothing idles for being in one kernel with the attention.
 //!
 //! uses: eight, grid, half, numeric, online_softmax, row_product
-//! enables: subgroups
+//! subgroups: 8
 //! variants:
 //!   h64         HEAD_DIM=64 WORD=u32 BITS=32
 //!   h128        HEAD_DIM=128 WORD=u32 BITS=32

@@ -10,7 +10,7 @@
 //! An invocation makes eight columns of the output, a workgroup 64. Workgroups: ceil(width / 64).
 //!
 //! uses: activation, eight, grid, half, row_product
-//! enables: subgroups
+//! subgroups: 8
 //! variants:
 //!   one          GATED=0 WORD=u32 BITS=32
 //!   gated        GATED=1 WORD=u32 BITS=32

@@ -13,7 +13,7 @@
 //! other; then each takes a stretch of the positions. Workgroups: heads. Legal: HEAD_DIM 64 or 128.
 //!
 //! uses: eight, grid, half, numeric, online_softmax, row_product
-//! enables: subgroups
+//! subgroups: 8
 //! variants:
 //!   h64         HEAD_DIM=64 WORD=u32 BITS=32
 //!   h128        HEAD_DIM=128 WORD=u32 BITS=32

@@ -1,20 +1,17 @@
 //! tap_rows
 //!
-//! Whole rows of a convolution's outputs by TAPS x TAPS taps of stride 1, from inputs that the lanes of a subgroup hold
-//! together, each another vector of rows of WIDTH that follow each other.
+//! Whole rows of a convolution's outputs by TAPS x TAPS taps of stride 1, from rows of inputs that lib/shared_rows
+//! hands on.
 //!
-//! The kernel declares TAPS, WIDTH, PAD on either side, COLS = WIDTH + 2 PAD - TAPS + 1, OUT_ROWS, the rows of outputs that an
-//! invocation keeps, and LOADS, the vectors that it holds; binds weight as array<vec4<WORD>>, WEIGHTS eights a channel; and
-//! uses eight and window.
+//! The kernel declares TAPS, PAD on either side, COLS = WIDTH + 2 PAD - TAPS + 1 and OUT_ROWS, the rows of outputs that an
+//! invocation keeps; binds weight as array<vec4<WORD>>, WEIGHTS eights a channel; and uses eight, shared_rows and window.
 
 // Eights of a channel's taps.
 const WEIGHTS: u32 = (TAPS * TAPS + 7u) / 8u;
 // Columns of a loop that is unrolled.
 const STRETCH: u32 = 16u;
 
-alias Tile = array<vec4<f32>, LOADS>;
 alias Taps = array<f32, 8u * WEIGHTS>;
-alias Row = array<f32, WIDTH>;
 alias Sums = array<f32, OUT_ROWS * COLS>;
 
 // The taps from eight number `first` of the weight on.

@@ -117,7 +117,7 @@ fn matmul(device: &Device, side: usize) -> Result<Row<'_>, Failure> {
         unit: "GFLOP/s",
         references: vec![Reference {
             name: "naive kernel, one output an invocation".to_owned(),
-            sample: timed(naive(device, [side; 3])?, 1.0),
+            sample: timed(naive(device.gpu(), [side; 3])?, 1.0),
         }],
         sample: timed(own, 1.0),
         words: vec![("side", side.to_string())],
@@ -175,7 +175,7 @@ fn t5(device: &Device, precision: Precision) -> Result<Row<'_>, Failure> {
 fn training<'a>(device: &'a Device, name: &str) -> Result<Row<'a>, Failure> {
     const BATCH: usize = 100;
     const STEPS: usize = 5;
-    let mut training = Training::new(device, name, BATCH, STEPS)?;
+    let mut training = Training::new(device.gpu(), name, BATCH, STEPS)?;
     Ok(Row {
         title: format!("training step of {name}, batch {BATCH}"),
         amount: BATCH as f64,

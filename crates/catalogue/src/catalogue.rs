@@ -12,7 +12,7 @@ use crate::{
     check::{self, Checked},
     diagnostic::{Diagnostic, SourceFile},
     generate,
-    header::{Header, Row},
+    header::{Header, Row, Subgroups},
     join::{self, Joined, Part},
     lint::{self, Subject},
     reflect::{self, Interface},
@@ -73,7 +73,7 @@ pub struct Shader {
     pub(crate) name: String,
     pub(crate) prose: Vec<String>,
     pub(crate) f16: bool,
-    pub(crate) subgroups: bool,
+    pub(crate) subgroups: Option<Subgroups>,
     /// The keys that its rows set.
     pub(crate) keys: Vec<String>,
     pub(crate) interface: Interface,
@@ -209,10 +209,13 @@ fn orphans(shaders: &Folder, libs: &Folder, found: &mut Vec<Diagnostic>) {
             found.push(Diagnostic::new("no shader uses this library").at(lib.file.mark_line(1, "")));
         }
         let lines = header.uses.iter().chain(&header.enables).map(|word| word.line);
+        let lines = lines.chain(header.subgroups.map(|(_, line)| line));
         if let Some(line) = lines.chain(header.rows.iter().map(|row| row.line)).next() {
             found.push(
-                Diagnostic::new("a library has neither `uses:` nor `enables:` nor `variants:`")
-                    .at(lib.file.mark_line(line, "these belong to the shaders that use it")),
+                Diagnostic::new(
+                    "a library has neither `uses:` nor `enables:` nor `subgroups:` nor `variants:`",
+                )
+                .at(lib.file.mark_line(line, "these belong to the shaders that use it")),
             );
         }
     }
@@ -285,12 +288,11 @@ fn shader(part: &Part, libs: &Folder) -> Result<Shader, Vec<Diagnostic>> {
     }
     // Without a row there is nothing to catalogue; that has been reported.
     let Some(interface) = interface else { return Err(found) };
-    let enables = |word: &str| header.enables.iter().any(|enable| enable.word == word);
     Ok(Shader {
         name: header.name.clone(),
         prose: header.prose.clone(),
-        f16: enables("f16"),
-        subgroups: enables("subgroups"),
+        f16: header.enables("f16"),
+        subgroups: header.subgroups.map(|(subgroups, _)| subgroups),
         keys: keys.into_iter().map(str::to_string).collect(),
         interface,
         variants,
@@ -299,8 +301,7 @@ fn shader(part: &Part, libs: &Folder) -> Result<Shader, Vec<Diagnostic>> {
 
 fn row(part: &Part, libs: &[&Part], row: &Row) -> Result<(Joined, Checked), Vec<Diagnostic>> {
     let joined = Joined::new(part, libs, row)?;
-    let enables: Vec<&str> = part.header.enables.iter().map(|enable| enable.word.as_str()).collect();
-    let checked = check::check(&joined, &enables).map_err(|diagnostic| vec![diagnostic])?;
+    let checked = check::check(&joined, &part.header).map_err(|diagnostic| vec![diagnostic])?;
     let mut found = lint::run(&Subject { joined: &joined, checked: &checked });
     found.extend(translate::translate(&checked).into_iter().map(|diagnostic| diagnostic.or_in(&part.file)));
     if found.is_empty() { Ok((joined, checked)) } else { Err(found) }

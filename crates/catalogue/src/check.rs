@@ -10,6 +10,7 @@ use naga::{
 
 use crate::{
     diagnostic::{Diagnostic, Mark, SourceFile},
+    header::Header,
     join::Joined,
 };
 
@@ -24,8 +25,8 @@ pub(crate) struct Checked {
     pub(crate) resolved_info: ModuleInfo,
 }
 
-/// Parses and validates `joined`, with no capability beyond those that `enables` names.
-pub(crate) fn check(joined: &Joined, enables: &[&str]) -> Result<Checked, Diagnostic> {
+/// Parses and validates `joined`, with no capability beyond those that `header` names.
+pub(crate) fn check(joined: &Joined, header: &Header) -> Result<Checked, Diagnostic> {
     let module = naga::front::wgsl::parse_str(&joined.text).map_err(|error| {
         let labels: Vec<_> = error.labels().collect();
         let mut diagnostic = Diagnostic::new(error.message());
@@ -48,7 +49,7 @@ pub(crate) fn check(joined: &Joined, enables: &[&str]) -> Result<Checked, Diagno
         ))
         .or_in(&joined.file));
     }
-    let info = Validator::new(ValidationFlags::all(), capabilities(enables))
+    let info = Validator::new(ValidationFlags::all(), capabilities(header))
         .validate(&module)
         .map_err(|error| invalid(joined, &error))?;
     whole(joined, &module)?;
@@ -84,15 +85,18 @@ fn whole(joined: &Joined, module: &Module) -> Result<(), Diagnostic> {
 }
 
 /// What naga may accept: the core of WGSL, and what the header enables.
-fn capabilities(enables: &[&str]) -> Capabilities {
+fn capabilities(header: &Header) -> Capabilities {
     // `unpack2x16float` is core WGSL; naga counts it as a capability for the sake of old GLSL.
     // 64-bit integers have no directive: `reflect::int64` says which variants use them.
-    let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SHADER_INT64;
-    enables.iter().fold(core, |allowed, enable| match *enable {
-        "f16" => allowed | Capabilities::SHADER_FLOAT16,
-        "subgroups" => allowed | Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER,
-        _ => allowed,
-    })
+    let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SHADER_INT64;
+    if header.enables("f16") {
+        allowed |= Capabilities::SHADER_FLOAT16;
+    }
+    // Nor have those across subgroups: naga refuses theirs.
+    if header.subgroups.is_some() {
+        allowed |= Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
+    }
+    allowed
 }
 
 fn invalid<E: Error + 'static>(joined: &Joined, error: &naga::WithSpan<E>) -> Diagnostic {

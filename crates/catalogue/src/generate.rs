@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 
 use crate::{
     Shader, Variant,
+    header::Subgroups,
     reflect::{Field, Free, Kind, Params},
 };
 
@@ -263,7 +264,13 @@ fn write_kernels(out: &mut String, shader: &Shader) -> fmt::Result {
         writeln!(
             out,
             "            needs: Needs {{ f16: {}, int64: {}, subgroups: {} }},",
-            shader.f16, variant.int64, shader.subgroups
+            shader.f16,
+            variant.int64,
+            match shader.subgroups {
+                None => "None".to_owned(),
+                Some(Subgroups::Any) => "Some(crate::Subgroups::Any)".to_owned(),
+                Some(Subgroups::Of(size)) => format!("Some(crate::Subgroups::Of({size}))"),
+            }
         )?;
         writeln!(out, "        }},")?;
     }

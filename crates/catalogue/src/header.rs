@@ -15,10 +15,21 @@ pub(crate) struct Header {
     pub(crate) uses: Vec<Tagged>,
     /// Enable directives, which go first in the joined source.
     pub(crate) enables: Vec<Tagged>,
+    /// What it asks of subgroups, and the line that says so.
+    pub(crate) subgroups: Option<(Subgroups, usize)>,
     /// The variant rows, in order.
     pub(crate) rows: Vec<Row>,
     /// How many lines the header takes.
     pub(crate) lines: usize,
+}
+
+/// What a shader asks of subgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subgroups {
+    /// That there are operations across them, whatever their size.
+    Any,
+    /// That all are of so many invocations.
+    Of(u32),
 }
 
 /// A word of a tag's list, with the line it stands on.
@@ -51,6 +62,11 @@ impl Row {
 }
 
 impl Header {
+    /// Whether a directive enables this.
+    pub(crate) fn enables(&self, word: &str) -> bool {
+        self.enables.iter().any(|enable| enable.word == word)
+    }
+
     /// Reads the header of `file`, whose stem is `stem`. All that is wrong with it is reported at once.
     pub(crate) fn parse(file: &Rc<SourceFile>, stem: &str) -> Result<Self, Vec<Diagnostic>> {
         let lines: Vec<&str> = file.text.lines().map_while(|line| line.strip_prefix("//!")).collect();
@@ -75,8 +91,15 @@ impl Header {
                     .at(file.mark_line(1, "expected lower-case letters, digits and `_`, a letter first")),
             );
         }
-        let mut header =
-            Self { name, prose: Vec::new(), uses: vec![], enables: vec![], rows: vec![], lines: lines.len() };
+        let mut header = Self {
+            name,
+            prose: Vec::new(),
+            uses: vec![],
+            enables: vec![],
+            subgroups: None,
+            rows: vec![],
+            lines: lines.len(),
+        };
         let mut in_rows = false;
         for (line, text) in lines.iter().enumerate().skip(1).map(|(at, text)| (at + 1, *text)) {
             // One blank after the mark belongs to the mark; more is an indent.
@@ -87,6 +110,18 @@ impl Header {
             } else if let Some(list) = body.strip_prefix("enables:") {
                 in_rows = false;
                 header.enables.extend(words(list, line));
+            } else if let Some(size) = body.strip_prefix("subgroups:") {
+                in_rows = false;
+                match (header.subgroups, subgroups(size.trim())) {
+                    (None, Some(subgroups)) => header.subgroups = Some((subgroups, line)),
+                    (Some(_), _) => {
+                        found.push(Diagnostic::new("`subgroups:` stands twice").at(file.mark_line(line, "")));
+                    }
+                    (None, None) => found.push(
+                        Diagnostic::new("`subgroups:` names no size of subgroups")
+                            .at(file.mark_line(line, "expected `any`, or a number above 0")),
+                    ),
+                }
             } else if let Some(rest) = body.strip_prefix("variants:") {
                 in_rows = true;
                 if !rest.trim().is_empty() {
@@ -134,6 +169,13 @@ fn trim(prose: &mut Vec<String>) {
     }
 }
 
+fn subgroups(size: &str) -> Option<Subgroups> {
+    match size {
+        "any" => Some(Subgroups::Any),
+        _ => size.parse().ok().filter(|size| *size > 0).map(Subgroups::Of),
+    }
+}
+
 fn words(list: &str, line: usize) -> impl Iterator<Item = Tagged> {
     list.split([',', ' '])
         .filter(|word| !word.is_empty())
@@ -175,7 +217,7 @@ fn is_identifier(word: &str) -> bool {
 mod tests {
     use std::rc::Rc;
 
-    use super::Header;
+    use super::{Header, Subgroups};
     use crate::diagnostic::{Diagnostic, SourceFile};
 
     const SOUND: &str = "//! sum_row
@@ -227,6 +269,19 @@ override THREADS: u32 = 8u;
         };
         assert_eq!((serial.name.as_str(), serial.line, serial.value("THREADS")), ("serial", 10, Some("8")));
         assert_eq!((tree.name.as_str(), tree.line, tree.value("ITEM")), ("tree", 11, Some("vec4<f32>")));
+    }
+
+    #[test]
+    fn sizes_of_subgroups() {
+        let with = |size: &str| SOUND.replace("enables: f16", &format!("subgroups: {size}"));
+        assert_eq!(parse(SOUND).map(|header| header.subgroups), Ok(None));
+        for (size, subgroups) in [("any", Subgroups::Any), ("8", Subgroups::Of(8))] {
+            assert_eq!(parse(&with(size)).map(|header| header.subgroups), Ok(Some((subgroups, 8))));
+        }
+        for size in ["", "0", "some", "8 16"] {
+            fault(&with(size), 8, "`subgroups:` names no size");
+        }
+        fault(&with("8\n//! subgroups: any"), 9, "`subgroups:` stands twice");
     }
 
     #[test]

@@ -32,8 +32,7 @@ impl Joined {
     /// Joins `part` with `libs` (in order) and applies `row`.
     pub(crate) fn new(part: &Part, libs: &[&Part], row: &Row) -> Result<Self, Vec<Diagnostic>> {
         let mut lines: Vec<(String, Rc<SourceFile>, usize)> = Vec::new();
-        // naga knows the built-ins of subgroups without their directive, which it refuses.
-        for enable in part.header.enables.iter().filter(|enable| enable.word != "subgroups") {
+        for enable in &part.header.enables {
             lines.push((format!("enable {};", enable.word), part.file.clone(), enable.line));
         }
         for source in libs.iter().copied().chain([part]) {

@@ -115,7 +115,7 @@ mod tests {
         let header = Header::parse(&file, "probe").expect("the header should be sound");
         let part = Part { file, header };
         let joined = Joined::new(&part, &[], &part.header.rows[0]).expect("the row should be sound");
-        check(&joined, &[]).expect("the shader should be valid")
+        check(&joined, &part.header).expect("the shader should be valid")
     }
 
     #[test]

@@ -194,7 +194,8 @@ mod tests {
         Question::new("kernel", &Matmul::new().into(), vec![operand(), operand()])
     }
 
-    const CANDIDATES: [(&str, u32); 3] = [("table", 0), ("a", 1), ("b", 2)];
+    /// Some of these names begin as others do.
+    const CANDIDATES: [(&str, u32); 5] = [("table", 0), ("a_wide", 1), ("a", 2), ("b", 3), ("b_wide", 4)];
 
     fn chosen(choices: &Choices) -> u32 {
         let profile = DeviceProfile::made_up(DeviceKind::Discrete, Limits::BASELINE);
@@ -204,9 +205,12 @@ mod tests {
     #[test]
     fn a_name_that_there_is_is_followed() {
         let named = |name: &str| chosen(&Choices::from_iter([(question().key(), name)]));
-        assert_eq!(["table", "a", "b", "c", ""].map(named), [0, 1, 2, 0, 0]);
+        assert_eq!(["table", "a_wide", "a", "b", "b_wide"].map(named), [0, 1, 2, 3, 4]);
+        assert_eq!(["c", "", "a_", "b_w", "wide", "b_wider", "B"].map(named), [0; 7]);
         assert_eq!(chosen(Choices::NONE), 0);
         assert_eq!(chosen(&Choices::from_iter([("another question", "a")])), 0);
+        let key = question().key();
+        assert_eq!(chosen(&Choices::from_iter([(&key[..key.len() - 1], "a"), (&format!("{key}0"), "b")])), 0);
     }
 
     #[test]
@@ -228,10 +232,12 @@ mod tests {
         }
         let known = Choices::from_iter([(question().key(), "b")]);
         assert!(journal.is_answered(&known) && !journal.is_answered(Choices::NONE));
-        assert!(!journal.is_answered(&Choices::from_iter([(question().key(), "c")])));
+        for unknown in ["c", "", "a_", "b_wider"] {
+            assert!(!journal.is_answered(&Choices::from_iter([(question().key(), unknown)])), "{unknown}");
+        }
         let asked = journal.into_asked();
         assert_eq!(asked.len(), 1);
-        assert_eq!((asked[0].times, asked[0].names.join(" ").as_str()), (3, "table a b"));
+        assert_eq!((asked[0].times, asked[0].names.join(" ").as_str()), (3, "table a_wide a b b_wide"));
         assert_eq!(asked[0].weight(), 3 * 2 * 8 * 8 * 8);
     }
 

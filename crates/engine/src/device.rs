@@ -1,7 +1,7 @@
 //! A GPU together with what is known of the kernels that are best on it.
 
 use std::fmt;
-use std::ops::{ControlFlow, Deref};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use crate::tune::{Finding, TuneOptions, TuneProgress, tune};
 
 /// What sessions are made on: a GPU, and a [`Tuner`] that they share. A GPU alone is a device on which the table
 /// chooses all kernels, which is what training wants: the same bytes from run to run, on any build.
+///
+/// It does not stand in for its GPU by itself: sessions that were made on that would lose the tuner without a word.
 #[derive(Clone, Debug)]
 pub struct Device {
     gpu: Gpu,
@@ -27,9 +29,14 @@ impl Device {
         Self { gpu: gpu.clone(), tuner: Some(tuner) }
     }
 
-    /// The GPU.
+    /// The GPU, for those that choose no kernels.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// What the GPU is and can do.
+    pub fn profile(&self) -> &DeviceProfile {
+        self.gpu.profile()
     }
 
     /// The choices that are known by now.
@@ -39,15 +46,6 @@ impl Device {
 
     pub(crate) fn into_parts(self) -> (Gpu, Option<Tuner>) {
         (self.gpu, self.tuner)
-    }
-}
-
-/// Whoever needs no more takes it for the GPU.
-impl Deref for Device {
-    type Target = Gpu;
-
-    fn deref(&self) -> &Gpu {
-        &self.gpu
     }
 }
 

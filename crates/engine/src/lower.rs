@@ -9,7 +9,7 @@ use kiln_kernels::Kernel;
 use crate::choices::{Candidate, Operand, Question, Target};
 use crate::error::{EngineError, Mismatch, Result};
 use crate::ops::{Epilogue, Op};
-use crate::select::{SOFTWARE_ITERATIONS, shares_by_subgroup};
+use crate::select::SOFTWARE_ITERATIONS;
 use crate::tensor::{DType, TensorDesc};
 use crate::work::Work;
 
@@ -283,15 +283,6 @@ impl<'a> Lowering<'a> {
             .at(self.op, self.path))
     }
 
-    /// Refuses devices on which a workgroup of eight is no subgroup: see [`shares_by_subgroup`].
-    pub(crate) fn check_lanes(&self) -> Result<()> {
-        if shares_by_subgroup(self.profile) {
-            return Ok(());
-        }
-        let got = format!("{:?} on a {} device", self.profile.subgroup, self.profile.kind);
-        Err(Mismatch::new("subgroups", "of eight on a software adapter", got).at(self.op, self.path))
-    }
-
     /// Adds a dispatch of `workgroups` groups, folded into two dimensions where one cannot count them.
     pub(crate) fn dispatch<P: Pod>(
         &mut self,
@@ -301,6 +292,10 @@ impl<'a> Lowering<'a> {
         bindings: impl IntoIterator<Item = Bound>,
         workgroups: u64,
     ) -> Result<()> {
+        if let Some(what) = self.profile.lacks(kernel) {
+            let expected = format!("{what}, as kernel {kernel} needs");
+            return Err(Mismatch::new("device", expected, &self.profile.name).at(self.op, self.path));
+        }
         let max = self.profile.limits.max_workgroups;
         let workgroups = fold(workgroups, max).ok_or_else(|| {
             let most = u64::from(max) * u64::from(max);

@@ -47,11 +47,10 @@ impl RowWeight {
     }
 
     /// The weight of an op that is lowered, of which an invocation makes so many panels, one after the other, and which
-    /// `others` loop iterations follow. The kernels take subgroups to be workgroups.
+    /// `others` loop iterations follow.
     pub(crate) fn lower(lowering: &Lowering<'_>, panels: u64, others: u64) -> Result<RowWeight> {
         let weight = Self::of([0, 1, 2].map(|index| lowering.input(index).desc))
             .map_err(|mismatch| mismatch.at(lowering.op, lowering.path))?;
-        lowering.check_lanes()?;
         let product = looped((weight.depth / DEPTH_STEP) as u64, 0);
         lowering.check_iterations(panels * product + others)?;
         Ok(weight)

@@ -117,7 +117,7 @@ impl Session {
     /// An empty session on a device: a `&Gpu`, or a [`Device`] that has choices besides.
     pub fn new(device: impl Into<Device>) -> Self {
         let device = device.into();
-        let profile = device.gpu().profile().clone();
+        let profile = device.profile().clone();
         Self::with_profile(device, profile)
     }
 

@@ -211,27 +211,10 @@ impl Gpu {
 
     /// Checks what a kernel needs against what this device has.
     fn check_fits(&self, kernel: &Kernel) -> Result<(), GpuError> {
-        let profile = &self.0.profile;
-        let limits = &profile.limits;
-        let lacks = |what: String| {
-            Err(GpuError::Unsupported(format!("kernel {kernel} needs {what} on {}", profile.name)))
-        };
-        if kernel.needs.f16 && !profile.f16 {
-            return lacks("f16 arithmetic, which is missing".into());
-        }
-        if kernel.needs.int64 && !profile.int64 {
-            return lacks("64-bit integers, which are missing".into());
-        }
-        if kernel.needs.subgroups && !profile.subgroups {
-            return lacks("operations across subgroups, which are missing".into());
-        }
-        let rows = [
-            ("threads in a workgroup", kernel.threads(), limits.max_threads),
-            ("bytes of workgroup memory", kernel.workgroup_memory, limits.workgroup_memory),
-            ("storage buffers", kernel.bindings.len() as u32, limits.max_storage_buffers),
-        ];
-        match rows.into_iter().find(|(_, needs, has)| needs > has) {
-            Some((what, needs, has)) => lacks(format!("{needs} {what}, of which there are at most {has}")),
+        match self.0.profile.lacks(kernel) {
+            Some(what) => {
+                Err(GpuError::Unsupported(format!("kernel {kernel} needs {what} on {}", self.0.profile.name)))
+            }
             None => Ok(()),
         }
     }

@@ -31,8 +31,8 @@ impl Gpu {
     ///
     /// Only Vulkan gives its pipelines out; other backends, and most drivers on their own account, keep a cache of their
     /// own. Mesa's lavapipe gives out an empty one, for which no file is made. What cannot be read, is damaged or belongs to
-    /// another driver is left aside with a word in the log: a cache is never a reason to fail. The directory should be the
-    /// user's own, since the driver trusts what is in it.
+    /// another driver is left aside with a word in the log, and what is damaged is removed: a cache is never a reason to fail.
+    /// The directory should be the user's own, since the driver trusts what is in it.
     ///
     /// The file is written when the last handle to the device goes, or by [`Gpu::save_pipelines`]: beside its name, and
     /// then renamed.
@@ -42,6 +42,7 @@ impl Gpu {
             Ok(kept) => kept,
             Err(error) => {
                 log::warn!("compiled kernels in {} are left aside: {error}", file.display());
+                discard(&file, &error);
                 None
             }
         };
@@ -139,6 +140,16 @@ fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(data))
 }
 
+/// Removes what makes no sense. Mesa's lavapipe, for one, never has anything to put in its place, so that it would be told
+/// of at every start. What could not be read may be sound, and stays.
+fn discard(file: &Path, error: &io::Error) {
+    if error.kind() == io::ErrorKind::InvalidData
+        && let Err(error) = fs::remove_file(file)
+    {
+        log::debug!("{} stays: {error}", file.display());
+    }
+}
+
 /// Replaces a file as a whole: readers see the old one or the new one.
 fn write(file: &Path, data: &[u8]) -> io::Result<()> {
     if let Some(directory) = file.parent() {
@@ -185,6 +196,21 @@ mod tests {
         }
         let left: Vec<_> = fs::read_dir(directory.join("deeper"))?.collect();
         assert_eq!(left.len(), 1, "{left:?}");
+        fs::remove_dir_all(directory)
+    }
+
+    #[test]
+    fn what_is_damaged_goes_and_what_cannot_be_read_stays() -> io::Result<()> {
+        let directory = std::env::temp_dir().join(format!("kiln-pipelines-damaged-{}", std::process::id()));
+        let file = directory.join("cache.bin");
+        write(&file, b"some data")?;
+        fs::write(&file, &fs::read(&file)?[1..])?;
+        discard(&file, &read(&file).expect_err("it is damaged"));
+        assert!(!file.exists() && read(&file)?.is_none());
+        // A cache that belongs to somebody else, say.
+        write(&file, b"some data")?;
+        discard(&file, &io::ErrorKind::PermissionDenied.into());
+        assert!(read(&file)?.is_some());
         fs::remove_dir_all(directory)
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kiln_kernels::{Kernel, Subgroups};
+
 /// What sort of hardware an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
@@ -192,6 +194,31 @@ impl DeviceProfile {
         }
     }
 
+    /// The first thing that a kernel needs and this device has not, in words; none where the kernel runs.
+    pub fn lacks(&self, kernel: &Kernel) -> Option<String> {
+        let (limits, needs) = (&self.limits, &kernel.needs);
+        let of = |size| self.subgroup == (size, size);
+        match needs.subgroups {
+            _ if needs.f16 && !self.f16 => return Some("f16 arithmetic, which is missing".to_owned()),
+            _ if needs.int64 && !self.int64 => return Some("64-bit integers, which are missing".to_owned()),
+            Some(_) if !self.subgroups => {
+                return Some("operations across subgroups, which are missing".to_owned());
+            }
+            Some(Subgroups::Of(size)) if !of(size) => {
+                let (least, most) = self.subgroup;
+                return Some(format!("subgroups of {size} invocations, which have {least} to {most}"));
+            }
+            _ => {}
+        }
+        let rows = [
+            ("threads in a workgroup", kernel.threads(), limits.max_threads),
+            ("bytes of workgroup memory", kernel.workgroup_memory, limits.workgroup_memory),
+            ("storage buffers", kernel.bindings.len() as u32, limits.max_storage_buffers),
+        ];
+        let (what, needs, has) = rows.into_iter().find(|(_, needs, has)| needs > has)?;
+        Some(format!("{needs} {what}, of which there are at most {has}"))
+    }
+
     pub(crate) fn new(
         info: &wgpu::AdapterInfo,
         features: wgpu::Features,
@@ -259,5 +286,21 @@ mod tests {
         let limits = Limits { max_storage_buffers: 4, ..Limits::BASELINE };
         let shortfall = limits.shortfall().expect("four buffers should be too few");
         assert_eq!(shortfall, "it allows 4 storage buffers in a kernel, and Kiln's kernels need 8");
+    }
+
+    #[test]
+    fn a_kernel_of_eight_lanes_is_for_subgroups_of_eight() {
+        let kernel = kiln_kernels::matmul_lanes::Variant::Plain8.kernel();
+        let made_up = DeviceProfile::made_up(DeviceKind::Cpu, Limits::BASELINE);
+        let lacks = |subgroups, subgroup| {
+            DeviceProfile { subgroups, subgroup, ..made_up.clone() }.lacks(kernel).unwrap_or_default()
+        };
+        assert_eq!(lacks(true, (8, 8)), "");
+        assert_eq!(lacks(true, (4, 4)), "subgroups of 8 invocations, which have 4 to 4");
+        assert_eq!(lacks(true, (8, 32)), "subgroups of 8 invocations, which have 8 to 32");
+        assert_eq!(lacks(false, (8, 8)), "operations across subgroups, which are missing");
+        let wide = DeviceProfile { subgroups: true, subgroup: (8, 8), ..made_up };
+        let kernel = kiln_kernels::matmul_lanes::Variant::Wide8.kernel();
+        assert_eq!(wide.lacks(kernel).as_deref(), Some("64-bit integers, which are missing"));
     }
 }

@@ -109,8 +109,17 @@ pub struct Needs {
     pub f16: bool,
     /// 64-bit integers (`u64`, `vec4<u64>`): found from the row's types, there is no directive.
     pub int64: bool,
-    /// Operations within subgroups, of whatever size (`enable subgroups;`).
-    pub subgroups: bool,
+    /// Operations across subgroups.
+    pub subgroups: Option<Subgroups>,
+}
+
+/// What a kernel asks of subgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subgroups {
+    /// That there are operations across them, whatever their size.
+    Any,
+    /// That each is of so many invocations: the kernel takes its workgroups for subgroups.
+    Of(u32),
 }
 
 /// The kernel of that shader and variant; none where there is no such row.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use common::{assert_refused, has_adapter, kiln, text};
+use kiln_tests::report;
 use serde_json::Value;
 
 /// A cache directory of its own.
@@ -71,7 +72,14 @@ fn what_was_measured_is_told() {
     }
     let output = cache.succeeds(&["tune", "base", "--batch", "8"]);
     let table = text(&output.stdout);
-    assert!(table.starts_with("uses  table ms  chosen ms  gain  op"), "{table}");
+    // The keys of ops are long, so they come last: a narrow terminal breaks nothing but them.
+    let titles: Vec<&str> = table.lines().next().unwrap_or_default().split("  ").map(str::trim).collect();
+    let titles: Vec<&str> = titles.into_iter().filter(|title| !title.is_empty()).collect();
+    assert_eq!(titles, ["uses", "table ms", "chosen ms", "gain", "table", "chosen", "op"], "{table}");
+    for choice in choices {
+        let op = text_in(&choice["op"]);
+        assert!(table.lines().any(|line| line.ends_with(&format!("  {op}"))), "{op} in {table}");
+    }
     assert!(table.contains("base, batch 8 on "), "{table}");
     assert!(table.contains(if software { "not kept: a software adapter" } else { "kept in " }), "{table}");
 }
@@ -200,4 +208,80 @@ fn what_cannot_be_kept_is_told_all_the_same() {
     assert!(text(&output.stderr).contains("error: the choices are not kept: "), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("it should be JSON");
     assert!(report["kept"].is_null() && report["choices"][0]["settled"] == true, "{report}");
+}
+
+#[test]
+fn two_at_once_keep_what_both_found() {
+    if !has_adapter() {
+        return;
+    }
+    let cache = Cache::new();
+    let network = network(cache.0.path());
+    let tuned = |batch: &str| {
+        let report = cache.json(&["tune", &network, "--batch", batch, "--keep", "--json"]);
+        let choices = report["choices"].as_array().expect("there should be choices");
+        choices.iter().map(|choice| text_in(&choice["op"]).to_owned()).collect::<Vec<_>>()
+    };
+    let mut found: Vec<String> = std::thread::scope(|scope| {
+        let one = scope.spawn(|| tuned("48"));
+        let other = tuned("64");
+        [one.join().expect("it should succeed"), other].concat()
+    });
+    found.sort();
+    found.dedup();
+    let list = cache.json(&["tune", "list", "--json"]);
+    assert_eq!(list[0]["choices"], found.len(), "{list} of {found:?}");
+    // The lock went with the work.
+    assert_eq!(cache.files().len(), 1, "{:?}", cache.files());
+}
+
+/// A driver that has nothing to put in its place would be told of at every start.
+#[test]
+fn damaged_kernels_are_told_of_once() {
+    if !has_adapter() {
+        return;
+    }
+    let cache = Cache::new();
+    let told = || {
+        text(&cache.succeeds(&["bench", "xor", "--samples", "1", "--warmup", "0", "-vv"]).stderr).to_owned()
+    };
+    let sound = told();
+    let Some((_, file)) = sound.lines().find_map(|line| line.split_once(" bytes of compiled kernels from "))
+    else {
+        report::skip("the adapter's driver keeps its compiled kernels itself");
+        return;
+    };
+    assert!(!sound.contains("left aside"), "{sound}");
+    let folder = Path::new(file).parent().expect("it should be in a folder");
+    std::fs::create_dir_all(folder).expect("the folder should be made");
+    std::fs::write(file, "nonsense").expect("it should be written");
+    let damaged = told();
+    let warning =
+        format!("warning: compiled kernels in {file} are left aside: it is no file of compiled kernels");
+    assert_eq!(damaged.lines().filter(|line| *line == warning).count(), 1, "{damaged}");
+    let again = told();
+    assert!(!again.contains("left aside"), "{again}");
+}
+
+#[test]
+fn a_cache_that_is_no_directory_is_told_of_once() {
+    if !has_adapter() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory should be made");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").expect("it should be written");
+    for (command, cache) in
+        [("bench", file.clone()), ("profile", file.clone()), ("bench", file.join("below"))]
+    {
+        let mut command = kiln(&[command, "xor", "--samples", "1"]);
+        let output = command.env("KILN_CACHE", &cache).env_remove("KILN_NO_TUNE").output();
+        let output = output.expect("the binary should start");
+        let stderr = text(&output.stderr);
+        // A profile needs timestamps, and says so where there are none.
+        assert!(output.status.success() || stderr.contains("has no timestamps"), "{stderr}");
+        let warnings: Vec<&str> = stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+        let path = cache.display().to_string();
+        assert!(warnings.len() == 1 && warnings[0].contains(&path), "{warnings:?}");
+    }
 }

@@ -33,6 +33,7 @@ pub mod image;
 pub mod imagenet;
 pub mod keras;
 mod layout;
+mod lock;
 pub mod measure;
 pub mod network;
 mod pack;

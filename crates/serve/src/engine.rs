@@ -185,7 +185,7 @@ impl Service for Engine {
         let Engine { device, options, encoder: Some(encoder), .. } = self else {
             return Err(Failure::Cancelled);
         };
-        documents::read(device, &options.index, encoder, &mut room.index, documents, job)
+        documents::read(device.gpu(), &options.index, encoder, &mut room.index, documents, job)
     }
 
     fn ask(&mut self, room: &mut Room, question: &str, job: &Job) -> Result<Reply, Failure> {

@@ -103,9 +103,17 @@ fn linear() {
 fn cross_attention() {
     let Some(gpu) = device::gpu().filter(|gpu| device::shares_by_subgroup(gpu)) else { return };
     for &variant in norm_cross_attention::Variant::ALL {
-        for (heads, depth, tokens, span) in
-            [(1, 32, 3, [0, 3]), (3, 64, 70, [0, 70]), (2, 512, 40, [7, 24]), (2, 32, 5, [2, 2])]
-        {
+        for (heads, depth, tokens, asked) in [
+            (1, 32, 3, [0, 3]),
+            (3, 64, 70, [0, 70]),
+            (2, 512, 40, [7, 24]),
+            (2, 32, 5, [2, 2]),
+            // Beyond the rows that there are nothing is seen.
+            (1, 32, 3, [1, 4]),
+            (2, 64, 9, [0, 1000]),
+            (1, 32, 4, [9, 40]),
+        ] {
+            let span = asked.map(|row: usize| row.min(tokens));
             for half in [false, true] {
                 if !runs(gpu, variant.kernel()) {
                     continue;
@@ -121,7 +129,8 @@ fn cross_attention() {
                 }
                 let (mut binds, overrides) = product.binds(half);
                 let words = span.map(u);
-                binds.extend([Bind::f32(&k), Bind::f32(&v), Bind::u32(&words), Bind::output(inner)]);
+                let bound = Bind::u32(&asked.map(u));
+                binds.extend([Bind::f32(&k), Bind::f32(&v), bound, Bind::output(inner)]);
                 let params = norm_cross_attention::Params {
                     heads: u(heads),
                     head_dim: u(head_dim),
@@ -140,7 +149,10 @@ fn cross_attention() {
                 let moved = moved_scores(&product.errors, &seen, &mixed.data, desc);
                 let bounds: Vec<f64> =
                     ATTENTION.bounds(&own).iter().zip(moved).map(|(own, moved)| own + moved).collect();
-                let what = format!("{}, {heads} heads, {depth}, {span:?}, half {half}", variant.kernel());
+                let what = format!(
+                    "{}, {heads} heads, {depth}, {asked:?} of {tokens}, half {half}",
+                    variant.kernel()
+                );
                 assert_close(what, &got, &expected, &bounds);
             }
         }

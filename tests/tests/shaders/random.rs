@@ -27,7 +27,7 @@ static PHILOX: Kernel = Kernel {
     ],
     params_size: 4,
     free: &[],
-    needs: Needs { f16: false, int64: false, subgroups: false },
+    needs: Needs { f16: false, int64: false, subgroups: None },
 };
 
 /// The answers that the authors of Philox publish with it (Random123, `kat_vectors`), and those of the oracle, which

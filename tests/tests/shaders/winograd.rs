@@ -192,3 +192,62 @@ fn outputs() {
         }
     }
 }
+
+/// A tile writes what is its own and nothing else: here only some of an image's tiles are there, of one channel of
+/// several, so that nobody writes over what is too much.
+#[test]
+fn outputs_keep_to_their_tiles() {
+    let Some(gpu) = device::gpu() else { return };
+    for &variant in winograd_output::Variant::ALL {
+        let (outputs, lanes) = (variant.outputs() as usize, variant.lanes() as usize);
+        for [height, width, there] in sweep::shapes([&sweep::sizes(3 * outputs), &[outputs, 11], &[1, 2, 5]])
+        {
+            for pool in [false, true] {
+                let (tiles_h, tiles_w) = (height.div_ceil(outputs), width.div_ceil(outputs));
+                // Of two images of two channels.
+                let tiles = there.min(2 * tiles_h * tiles_w);
+                let padded = tiles.next_multiple_of(lanes);
+                let input = data::uniform("winograd.products", (outputs + 2) * (outputs + 2) * padded);
+                let made = if pool { [height / 2, width / 2] } else { [height, width] };
+                let plane = made[0] * made[1];
+                if plane == 0 {
+                    continue;
+                }
+                let params = winograd_output::Params {
+                    count: u(padded / lanes),
+                    row_runs: u(padded / lanes),
+                    tiles: u(tiles),
+                    tiles_h: u(tiles_h),
+                    tiles_w: u(tiles_w),
+                    out_channels: 2,
+                    out_h: u(height),
+                    out_w: u(width),
+                    flags: 0,
+                };
+                let overrides =
+                    winograd_output::Overrides { activation: 0, residual: 0, pool: u32::from(pool) }.pairs();
+                // No output is as large.
+                const BEFORE: f32 = 1e9;
+                let absent = || Bind::f32(&[f32::NAN]);
+                let binds =
+                    vec![Bind::f32(&input), absent(), absent(), Bind::update(&vec![BEFORE; 4 * plane])];
+                let groups = (padded / lanes).div_ceil(variant.threads() as usize);
+                let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu);
+                let side = if pool { outputs / 2 } else { outputs };
+                for (index, value) in got.iter().enumerate() {
+                    let [image, channel] = [index / plane / 2, index / plane % 2];
+                    let (row, col) = (index % plane / made[1], index % made[1]);
+                    let tile = (image * tiles_h + row / side) * tiles_w + col / side;
+                    let written = *value != BEFORE;
+                    assert_eq!(
+                        written,
+                        channel == 0 && tile < tiles,
+                        "{}, pool {pool}: {tiles} tiles of {height} x {width}, image {image}, channel {channel}, \
+                         row {row}, column {col}",
+                        variant.kernel()
+                    );
+                }
+            }
+        }
+    }
+}

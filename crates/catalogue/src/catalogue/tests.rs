@@ -109,7 +109,18 @@ fn enable_directives_go_first() {
     let dir = folder(&[("lib/grid.wgsl", GRID), ("probe.wgsl", &text)]);
     let catalogue = compile(dir.path()).expect("the shader should be sound");
     assert!(catalogue.shaders()[0].variants()[0].source().starts_with("enable f16;\n"));
-    assert!(catalogue.rust().contains("needs: Needs { f16: true, int64: false, subgroups: false }"));
+    assert!(catalogue.rust().contains("needs: Needs { f16: true, int64: false, subgroups: None }"));
+}
+
+#[test]
+fn subgroups_are_told_with_their_size() {
+    for (size, needs) in [("any", "Some(crate::Subgroups::Any)"), ("8", "Some(crate::Subgroups::Of(8))")] {
+        let text = PROBE.replace("//! uses: grid", &format!("//! uses: grid\n//! subgroups: {size}"));
+        let text = text.replace("= SCALE;", "= subgroupAdd(SCALE);");
+        let dir = folder(&[("lib/grid.wgsl", GRID), ("probe.wgsl", &text)]);
+        let catalogue = compile(dir.path()).expect("the shader should be sound");
+        assert!(catalogue.rust().contains(&format!("int64: false, subgroups: {needs} }}")));
+    }
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 use kiln_gpu::DeviceProfile;
 
-use super::pack_weights::source_of_halves;
+use super::pack_weights::pack_right_side;
 use super::{Rewriter, drop_dead};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Value};
 use crate::lower::piece_limit;
 use crate::ops::{
-    Activation, Attention, CachedAttention, Epilogue, Gated, LhsLayout, NormCrossAttention, NormLinear,
-    NormSelfAttention, Op, PANEL, PackHalfPanels, PackPanels, Reshape, RhsLayout, RmsNorm, Slice,
+    Attention, CachedAttention, Epilogue, Gated, LhsLayout, Matmul, NormCrossAttention, NormLinear,
+    NormSelfAttention, Op, PANEL, Reshape, RhsLayout, RmsNorm, Slice,
 };
 use crate::row_weight::{DEPTH_STEP, LARGEST_DEPTH};
 use crate::select::shares_by_subgroup;
@@ -59,11 +59,11 @@ pub fn fuse_step(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
 /// A product of a normed row, with what becomes of it.
 #[derive(Clone, Copy)]
 struct Step {
+    matmul: Matmul,
     norm: RmsNorm,
     row: Value,
     /// The norm's weight.
     weight: Value,
-    activation: Option<Activation>,
     /// The node that takes the product in, if one does.
     end: Option<usize>,
 }
@@ -110,7 +110,7 @@ impl<'a> Finder<'a> {
             && self.bound(node.inputs[1])
             && product.epilogue == Epilogue { activation, ..Epilogue::default() };
         let end = self.reader_of(node.output).filter(|_| activation.is_none());
-        fits.then_some(Step { norm: *op, row, weight, activation, end })
+        fits.then_some(Step { matmul: *product, norm: *op, row, weight, end })
     }
 
     /// The node that takes a product in: a gate, or an attention of kept keys and values.
@@ -154,7 +154,9 @@ impl<'a> Finder<'a> {
 
     fn rewrite(&self, rewriter: &mut Rewriter<'_>, product: &Node, step: Step, end: &Node) -> Result<()> {
         let (row, norm) = (rewriter.value(step.row), rewriter.value(step.weight));
-        let weight = self.packed(rewriter, product)?;
+        // Panels of a constant: `hoist_constants` makes them at load.
+        let cols = self.graph.desc(product.output).last();
+        let (weight, _) = pack_right_side(rewriter, &step.matmul, cols, product, true)?;
         let others: Vec<Value> = end.inputs[1..].iter().map(|&input| rewriter.value(input)).collect();
         let inputs = |others: Vec<Value>| [vec![row, norm, weight], others].concat();
         let epsilon = step.norm.epsilon;
@@ -178,22 +180,12 @@ impl<'a> Finder<'a> {
                 add(Slice { dim: 0, start: 0, end: 1 }.into(), vec![all])?
             }
             _ => {
-                let op = NormLinear { epsilon, activation: step.activation, gated: false };
+                let op = NormLinear { epsilon, activation: step.matmul.epilogue.activation, gated: false };
                 add(op.into(), inputs(vec![]))?
             }
         };
         rewriter.map[end.output.index()] = Some(output);
         Ok(())
-    }
-
-    /// The weight of a product in panels: what `hoist_constants` computes at load.
-    fn packed(&self, rewriter: &mut Rewriter<'_>, product: &Node) -> Result<Value> {
-        let weight = product.inputs[1];
-        let halves = self.graph.desc(weight).dtype == DType::U32;
-        let source = source_of_halves(self.graph, weight).unwrap_or(weight);
-        let pack: Op = if halves { PackHalfPanels.into() } else { PackPanels { transposed: true }.into() };
-        let source = rewriter.value(source);
-        rewriter.new.add_node(pack, vec![source], product.path.clone())
     }
 }
 

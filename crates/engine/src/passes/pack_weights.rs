@@ -7,7 +7,7 @@ use crate::choices::{Question, Target};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Value};
 use crate::ops::{
-    Conv2d, ConvTranspose2d, ConvTransposeWeight, ConvWeight, LhsLayout, Matmul, MatmulGeometry, Op,
+    Conv2d, ConvGeometry, ConvTranspose2d, ConvTransposeWeight, ConvWeight, LhsLayout, Matmul, Op,
     PackHalfPanels, PackPanels, Pad, PadMode, Permute, Reshape, RhsLayout,
 };
 use crate::select::{self, Layout};
@@ -67,7 +67,7 @@ fn pack(
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
     let mut packed = *matmul;
     if pack_right {
-        (inputs[1], packed.rhs) = pack_right_side(rewriter, matmul, &geometry, node, constant(1))?;
+        (inputs[1], packed.rhs) = pack_right_side(rewriter, matmul, geometry.cols, node, constant(1))?;
     }
     if pack_left {
         let pack = PackPanels { transposed: matmul.lhs == LhsLayout::RowMajor };
@@ -79,11 +79,11 @@ fn pack(
     Ok(())
 }
 
-/// The right side of a product in panels.
-fn pack_right_side(
+/// The right side of a product in panels of so many columns.
+pub(super) fn pack_right_side(
     rewriter: &mut Rewriter<'_>,
     matmul: &Matmul,
-    geometry: &MatmulGeometry,
+    cols: usize,
     node: &Node,
     constant: bool,
 ) -> Result<(Value, RhsLayout)> {
@@ -93,7 +93,6 @@ fn pack_right_side(
     {
         side = rewriter.value(source);
     }
-    let cols = geometry.cols;
     let (pack, rhs): (Op, _) = match matmul.rhs.is_halves() {
         true => (PackHalfPanels.into(), RhsLayout::HalfPanels { cols }),
         false => {
@@ -106,42 +105,49 @@ fn pack_right_side(
 
 /// The numbers that halves were made of. At load, panels are made straight from them, and what else was made of them is left
 /// out where nobody reads it.
-pub(super) fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
+fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
     let node = graph.nodes().iter().find(|node| node.output == packed)?;
     matches!(node.op, Op::PackHalf(_)).then(|| node.inputs[0])
 }
 
-/// The weight of a convolution as its kernel reads it: the taps of a channel in rows, padded, or as the right sides of a
-/// batch of products, one for each group.
+/// The weight of a convolution as its kernel reads it.
 fn pack_conv(rewriter: &mut Rewriter<'_>, conv: &Conv2d, node: &Node, profile: &DeviceProfile) -> Result<()> {
     let (input, weight) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
     let geometry =
         conv.geometry(input, weight).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
-    let by_taps = select::conv2d_by_taps(profile, &geometry).is_some();
-    if !by_taps && !select::wants_conv_panels(profile, &geometry) {
-        return rewriter.keep(node);
-    }
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
     let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
-    if by_taps {
-        let kernel = geometry.kernel();
-        let [out_channels, group_in, rows, padded] = ConvWeight::taps_shape(&geometry);
-        let taps = kernel.iter().product::<usize>();
-        let flat = Reshape { shape: vec![out_channels, group_in, rows, taps] };
-        let flat = add(flat.into(), vec![inputs[1]])?;
-        let sides = vec![[0; 2], [0; 2], [0; 2], [0, padded - taps]];
-        inputs[1] = add(Pad { sides, mode: PadMode::Constant(0.0) }.into(), vec![flat])?;
-        let output = add(Conv2d { weight: ConvWeight::Taps { kernel }, ..*conv }.into(), inputs)?;
-        rewriter.map[node.output.index()] = Some(output);
-        return Ok(());
-    }
-    let matrices = Reshape { shape: vec![geometry.groups, geometry.group_out(), geometry.depth()] };
-    let matrices = add(matrices.into(), vec![inputs[1]])?;
-    inputs[1] = add(PackPanels { transposed: true }.into(), vec![matrices])?;
-    let layout = ConvWeight::Panels { out_channels: geometry.out_channels, kernel: geometry.kernel() };
-    let output = add(Conv2d { weight: layout, ..*conv }.into(), inputs)?;
+    let weight = if select::conv2d_by_taps(profile, &geometry).is_some() {
+        inputs[1] = in_taps(&mut add, inputs[1], &geometry)?;
+        ConvWeight::Taps { kernel: geometry.kernel() }
+    } else if select::wants_conv_panels(profile, &geometry) {
+        inputs[1] = in_conv_panels(&mut add, inputs[1], &geometry)?;
+        ConvWeight::Panels { out_channels: geometry.out_channels, kernel: geometry.kernel() }
+    } else {
+        return rewriter.keep(node);
+    };
+    let output = add(Conv2d { weight, ..*conv }.into(), inputs)?;
     rewriter.map[node.output.index()] = Some(output);
     Ok(())
+}
+
+/// Adds a node to a graph.
+type Add<'a> = dyn FnMut(Op, Vec<Value>) -> Result<Value> + 'a;
+
+/// The taps of a channel in a row, padded to whole vectors.
+fn in_taps(add: &mut Add<'_>, weight: Value, geometry: &ConvGeometry) -> Result<Value> {
+    let [out_channels, group_in, rows, padded] = ConvWeight::taps_shape(geometry);
+    let taps = geometry.kernel().iter().product::<usize>();
+    let flat = add(Reshape { shape: vec![out_channels, group_in, rows, taps] }.into(), vec![weight])?;
+    let sides = vec![[0; 2], [0; 2], [0; 2], [0, padded - taps]];
+    add(Pad { sides, mode: PadMode::Constant(0.0) }.into(), vec![flat])
+}
+
+/// The right sides of a batch of products, one for each group, in panels.
+fn in_conv_panels(add: &mut Add<'_>, weight: Value, geometry: &ConvGeometry) -> Result<Value> {
+    let matrices = Reshape { shape: vec![geometry.groups, geometry.group_out(), geometry.depth()] };
+    let matrices = add(matrices.into(), vec![weight])?;
+    add(PackPanels { transposed: true }.into(), vec![matrices])
 }
 
 /// The weight of a transposed convolution lies by input channels: its output channels become columns, a matrix a group,

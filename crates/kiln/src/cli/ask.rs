@@ -79,7 +79,7 @@ impl AskArgs {
         if answer.sources.is_empty() {
             self.asking.note_nothing(context);
         }
-        let entry = Entry::new(&answer, asking.index.building_time(), &asking.gpu.profile().name);
+        let entry = Entry::new(&answer, asking.index.building_time(), &asking.device.profile().name);
         if let Some(file) = &self.history {
             history::append(file, &entry)?;
         }

@@ -104,7 +104,7 @@ pub(crate) enum AnswerArg {
 
 /// Everything that answers take, loaded.
 pub(crate) struct Asking {
-    pub(crate) gpu: Device,
+    pub(crate) device: Device,
     pub(crate) encoder: SentenceEncoder,
     pub(crate) index: Index,
     generator: Option<TextGenerator>,
@@ -153,13 +153,13 @@ impl AskingArgs {
         check: impl FnOnce(&mut Answerer<'_>) -> Result<(), DocqaError>,
     ) -> Result<Asking, CliError> {
         let way = self.way()?;
-        let (gpu, mut encoder) = self.encoder.load(context)?;
-        let (mut generator, chosen) = self.load_generator(way, &gpu, context)?;
+        let (device, mut encoder) = self.encoder.load(context)?;
+        let (mut generator, chosen) = self.load_generator(way, &device, context)?;
         check(&mut answerer(&mut generator))?;
-        let index = self.store.index(paths, &self.split, &mut encoder, &gpu, context)?;
+        let index = self.store.index(paths, &self.split, &mut encoder, device.gpu(), context)?;
         index.check_model(&encoder)?;
         self.filter.check(index.records().iter().map(|record| record.source.as_str()))?;
-        Ok(Asking { gpu, encoder, index, generator, chosen })
+        Ok(Asking { device, encoder, index, generator, chosen })
     }
 
     /// Which way answers come about, before anything is loaded for it. A model that was named and is none is an
@@ -192,7 +192,7 @@ impl AskingArgs {
     fn load_generator(
         &self,
         way: Way,
-        gpu: &Device,
+        device: &Device,
         context: &Context,
     ) -> Result<(Option<TextGenerator>, Option<String>), CliError> {
         let place = match way {
@@ -203,9 +203,9 @@ impl AskingArgs {
         let name = generator.as_deref().unwrap_or(DEFAULT_GENERATOR);
         let precision = precision.unwrap_or_default().precision();
         let Some(place) = place else {
-            return Ok((Some(load_generator(context, name, precision, gpu)?), None));
+            return Ok((Some(load_generator(context, name, precision, device)?), None));
         };
-        match load_generator(context, name, precision, gpu) {
+        match load_generator(context, name, precision, device) {
             Ok(loaded) => {
                 let chosen = format!("answering with {}, found in {place}", loaded.name());
                 Ok((Some(loaded), Some(chosen)))
@@ -240,7 +240,7 @@ fn extractive(why: &str) -> String {
 impl Asking {
     /// Tells, before the first question, what is at work.
     pub(crate) fn announce(&self, context: &Context) {
-        context.announce(&self.gpu);
+        context.announce(self.device.gpu());
         self.index.notices().iter().for_each(|notice| context.note(notice));
         if let Some(chosen) = &self.chosen {
             context.note(chosen);

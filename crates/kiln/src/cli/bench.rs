@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::CliError;
 use super::network::{NetworkArgs, Size, building};
-use super::numbers::{at_least_one, counted, milliseconds, whole_number};
+use super::numbers::{at_least_one, counted, milliseconds, waited, whole_number};
 use super::output::OutputArgs;
 use super::table::write_table;
 use memory::MemoryReport;
@@ -90,7 +90,7 @@ pub(crate) struct LoadArgs {
 
 /// A network on a device.
 pub(crate) struct Workload {
-    pub(crate) gpu: Device,
+    pub(crate) device: Device,
     pub(crate) bench: Bench,
     pub(crate) batch: usize,
     /// How long it took until the network was there, its weights prepared.
@@ -111,16 +111,16 @@ impl LoadArgs {
         let (network, input) = network.resolve()?;
         network.graph(self.batch, &input.0).map_err(building)?;
         let weights = network.weights(self.weights.as_deref())?;
-        let gpu = context.open_device()?;
-        fit(&gpu)?;
-        context.announce(&gpu);
+        let device = context.open_device()?;
+        fit(device.gpu())?;
+        context.announce(device.gpu());
         let started = Instant::now();
         let bench = {
             let _clock = context.clock("loading weights");
-            Bench::load(&gpu, &network, self.batch, &input.0, &*weights)?
+            Bench::load(&device, &network, self.batch, &input.0, &*weights)?
         };
         let (batch, is_seeded) = (self.batch, self.weights.is_none());
-        Ok(Workload { gpu, bench, network, batch, loading: started.elapsed(), input, is_seeded })
+        Ok(Workload { device, bench, network, batch, loading: started.elapsed(), input, is_seeded })
     }
 }
 
@@ -144,7 +144,7 @@ impl Workload {
     }
 
     pub(crate) fn adapter(&self) -> &str {
-        &self.gpu.profile().name
+        &self.device.profile().name
     }
 }
 
@@ -187,15 +187,15 @@ impl BenchArgs {
                 progress.set(run as u64 + 1);
             }
         }
-        let (best, median) = (samples.best(), samples.median());
+        let (best, median, first) = (samples.best(), samples.median(), first.unwrap_or_default());
         let report = Report {
             model: workload.model(),
             batch: workload.batch,
             load_ms: milliseconds(workload.loading),
-            first_ms: milliseconds(first.unwrap_or_default()),
+            first_ms: milliseconds(first),
             best_ms: milliseconds(best),
             median_ms: milliseconds(median),
-            memory: MemoryReport::new(&workload.gpu, workload.bench.memory()),
+            memory: MemoryReport::new(workload.device.gpu(), workload.bench.memory()),
             samples: samples.count(),
             adapter: workload.adapter(),
         };
@@ -215,8 +215,8 @@ impl BenchArgs {
         };
         writeln!(output, "{}", workload.describe())?;
         write_table(&mut output, &[line("best", best), line("median", median)])?;
-        let (load, first) = (report.load_ms / 1e3, report.first_ms / 1e3);
-        writeln!(output, "loading took {load:.2} s, and the first run after it {first:.2} s")?;
+        let [load, first] = [workload.loading, first].map(waited);
+        writeln!(output, "loading took {load}, and the first run after it {first}")?;
         report.memory.write(&mut output)?;
         writeln!(output, "{} on {}", counted(report.samples, "sample"), report.adapter)?;
         output.finish()

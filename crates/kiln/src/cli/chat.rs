@@ -161,7 +161,7 @@ impl Chat<'_> {
             && !answer.answer.is_empty()
         {
             let indexing = std::mem::take(&mut self.indexing);
-            history::append(file, &Entry::new(&answer, indexing, &self.asking.gpu.profile().name))?;
+            history::append(file, &Entry::new(&answer, indexing, &self.asking.device.profile().name))?;
         }
         Ok(())
     }

@@ -139,10 +139,10 @@ impl ClassifyArgs {
         let views = self.views(context, |image| Ok(vgg::view(&Image::open(image)?)?))?;
         let weights = self.network.open(context, &config, None)?;
         let preparation = weights.preparation();
-        let gpu = context.open_device()?;
-        context.announce(&gpu);
+        let device = context.open_device()?;
+        context.announce(device.gpu());
         let input = config.input();
-        let mut vgg = Vgg::new(&gpu, config, weights);
+        let mut vgg = Vgg::new(&device, config, weights);
 
         let start = Instant::now();
         {
@@ -167,7 +167,7 @@ impl ClassifyArgs {
         let run = start.elapsed();
         let report = Report {
             model: &vgg.config().name,
-            adapter: &gpu.profile().name,
+            adapter: &device.profile().name,
             load_ms: milliseconds(load),
             run_ms: milliseconds(run),
             images: rows,

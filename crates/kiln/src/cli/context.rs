@@ -1,8 +1,10 @@
 //! What every command is given: the global options, and what follows from them.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt::Display;
+use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -65,12 +67,14 @@ pub(crate) struct Context {
     quiet: bool,
     no_tune: bool,
     announced: Cell<bool>,
+    cache_dir: OnceCell<Option<PathBuf>>,
 }
 
 impl Context {
     pub(crate) fn new(args: GlobalArgs) -> Context {
         let adapter = args.adapter.unwrap_or_default();
-        Context { adapter, quiet: args.quiet, no_tune: args.no_tune, announced: Cell::new(false) }
+        let (announced, cache_dir) = (Cell::new(false), OnceCell::new());
+        Context { adapter, quiet: args.quiet, no_tune: args.no_tune, announced, cache_dir }
     }
 
     /// The adapter that was asked for.
@@ -78,11 +82,26 @@ impl Context {
         &self.adapter
     }
 
+    /// Where what is computed is kept for later runs; none where the system names no cache directory. Where what is there is
+    /// none, that is told once, and not by each of those who would read or write there.
+    pub(crate) fn cache_dir(&self) -> Option<&Path> {
+        let usable = |dir: &PathBuf| {
+            // What is not there yet will be made, in what is there.
+            let there = dir.ancestors().find_map(|place| fs::metadata(place).ok());
+            let usable = there.is_none_or(|there| there.is_dir());
+            if !usable {
+                log::warn!("nothing is kept in {}: it is not a directory", dir.display());
+            }
+            usable
+        };
+        self.cache_dir.get_or_init(|| store().config().cache_dir.clone().filter(usable)).as_deref()
+    }
+
     /// Opens that adapter. Kernels that its driver has compiled before are taken from the cache, where the driver gives
     /// them out.
     pub(crate) fn open_gpu(&self) -> Result<Gpu, CliError> {
         let gpu = Gpu::open(&self.adapter)?;
-        if let Some(cache) = &store().config().cache_dir {
+        if let Some(cache) = self.cache_dir() {
             gpu.keep_pipelines(&cache.join("pipelines"));
         }
         Ok(gpu)
@@ -93,7 +112,8 @@ impl Context {
     /// adapter measures nothing by itself, so that its results are the same bytes from run to run.
     pub(crate) fn open_device(&self) -> Result<Device, CliError> {
         let gpu = self.open_gpu()?;
-        let Some(store) = tuning_store().filter(|_| !self.no_tune) else { return Ok(gpu.into()) };
+        let Some(cache) = self.cache_dir().filter(|_| !self.no_tune) else { return Ok(gpu.into()) };
+        let store = TuningStore::new(cache);
         let profile = gpu.profile().clone();
         let budget = if profile.kind.is_software() { Duration::ZERO } else { FIRST_USE };
         let choices = store.choices(&profile);

@@ -61,8 +61,8 @@ impl EdgesArgs {
             None => hed::weights_in(&store().path(hed::NAME)?),
         };
         let weights = hed::open_weights(&weights)?;
-        let gpu = context.open_device()?;
-        let mut network = Hed::new(&gpu, weights);
+        let device = context.open_device()?;
+        let mut network = Hed::new(&device, weights);
         network.check_size(&scaled).map_err(advise)?;
         if scaled.width() != image.width() || scaled.height() != image.height() {
             context.note(format_args!(
@@ -75,7 +75,7 @@ impl EdgesArgs {
                 self.max_side
             ));
         }
-        context.announce(&gpu);
+        context.announce(device.gpu());
         let edges = {
             let _clock = context.clock("looking for edges");
             network.edges(&scaled)?

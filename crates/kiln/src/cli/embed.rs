@@ -56,8 +56,8 @@ impl EmbedArgs {
         if let Some(path) = &self.file {
             texts.extend(read_lines(path)?);
         }
-        let (gpu, mut encoder) = self.encoder.load(context)?;
-        context.announce(&gpu);
+        let (device, mut encoder) = self.encoder.load(context)?;
+        context.announce(device.gpu());
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let embeddings = {
             let progress = context.progress("embedding", texts.len());

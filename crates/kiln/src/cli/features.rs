@@ -77,10 +77,10 @@ impl FeaturesArgs {
             Given::View(view) => weights.preparation().apply(&[view])?,
             Given::Tensor(tensor) => tensor,
         };
-        let gpu = context.open_device()?;
-        context.announce(&gpu);
+        let device = context.open_device()?;
+        context.announce(device.gpu());
         let start = Instant::now();
-        let mut vgg = Vgg::new(&gpu, config, weights);
+        let mut vgg = Vgg::new(&device, config, weights);
         let features = {
             let _clock = context.clock("computing features");
             vgg.features(&input, &taps)?
@@ -91,7 +91,7 @@ impl FeaturesArgs {
 
         let mut told = Output::stdout();
         write_summary(&mut told, &features)?;
-        let (name, adapter) = (&vgg.config().name, &gpu.profile().name);
+        let (name, adapter) = (&vgg.config().name, &device.profile().name);
         writeln!(told, "{} by {name} on {adapter} in {seconds:.2} s", self.output.display())?;
         told.finish()
     }

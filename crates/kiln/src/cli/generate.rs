@@ -92,8 +92,8 @@ impl GenerateArgs {
         options.check()?;
         let prompts = read_prompts(&self.prompts, &mut io::stdin())?;
         let mut output = self.output.open()?;
-        let gpu = context.open_device()?;
-        let mut generator = load_generator(context, &self.model, self.precision.precision(), &gpu)?;
+        let device = context.open_device()?;
+        let mut generator = load_generator(context, &self.model, self.precision.precision(), &device)?;
         let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
         let streams = prompts.len() == 1 && !self.json;
         let started = Instant::now();
@@ -105,7 +105,7 @@ impl GenerateArgs {
                 return ControlFlow::Continue(());
             }
             clock = None;
-            context.announce(&gpu);
+            context.announce(device.gpu());
             match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
                 Ok(()) => ControlFlow::Continue(()),
                 // A closed pipe, as a rule: nobody reads on.
@@ -117,12 +117,12 @@ impl GenerateArgs {
         });
         let texts = texts.map_err(named_as_typed)?;
         drop(clock);
-        context.announce(&gpu);
+        context.announce(device.gpu());
         if let Some(error) = failed {
             return Err(error.into());
         }
         let seconds = started.elapsed().as_secs_f64();
-        let adapter = gpu.profile().name.as_str();
+        let adapter = device.profile().name.as_str();
         if self.json {
             output.json(&Report {
                 model: generator.name(),

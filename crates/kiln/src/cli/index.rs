@@ -63,8 +63,8 @@ impl IndexArgs {
         let options = IndexOptions { split: self.split.options()?, metric };
         self.store.check_target()?;
         load::find(&self.paths)?;
-        let (gpu, mut encoder) = self.encoder.load(context)?;
-        let index = stores::update(&self.store, &self.paths, &options, &mut encoder, &gpu, context)?;
+        let (device, mut encoder) = self.encoder.load(context)?;
+        let index = stores::update(&self.store, &self.paths, &options, &mut encoder, device.gpu(), context)?;
         index.notices().iter().for_each(|notice| context.note(notice));
         let mut output = Output::stdout();
         let passages = counted(index.passages(), "passage");

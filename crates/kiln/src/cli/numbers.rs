@@ -29,6 +29,15 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// `1.59 s`, or `42.10 ms` of what is shorter than a tenth of a second: two digits, at least, that say something.
+pub(crate) fn waited(duration: Duration) -> String {
+    if duration < Duration::from_millis(100) {
+        format!("{:.2} ms", milliseconds(duration))
+    } else {
+        format!("{:.2} s", duration.as_secs_f64())
+    }
+}
+
 /// `138,357,544`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -99,6 +108,8 @@ mod tests {
         assert_eq!([86_704_128, 15_470_264_320].map(scaled), ["86.70 M", "15.47 G"]);
         assert_eq!([0, 1, 2].map(|n| counted(n, "run")), ["0 runs", "1 run", "2 runs"]);
         assert_eq!(milliseconds(Duration::from_nanos(1_234_567)), 1.235);
+        let waits = [0, 40, 4_200, 99_990, 100_000, 1_594_000].map(Duration::from_micros);
+        assert_eq!(waits.map(waited), ["0.00 ms", "0.04 ms", "4.20 ms", "99.99 ms", "0.10 s", "1.59 s"]);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use kiln::engine::Device;
 use kiln::gpu::Gpu;
-use kiln::models::StoreConfig;
 use kiln::models::measure::{Ceilings, Profile};
 
 use super::bench::LoadArgs;
@@ -126,7 +125,7 @@ impl ProfileArgs {
         let profile =
             measuring.measure(context, |rounds, progress| Ok(workload.bench.profile(rounds, progress)?))?;
         let subject = Subject { title: workload.describe(), model: workload.model(), batch: workload.batch };
-        measuring.tell(context, &workload.gpu, outputs, &subject, &profile)
+        measuring.tell(context, &workload.device, outputs, &subject, &profile)
     }
 }
 
@@ -177,8 +176,7 @@ impl Measuring {
     ) -> Result<(), CliError> {
         let ceilings = {
             let _clock = context.clock("measuring the device's ceilings");
-            let cache_dir = StoreConfig::from_env().cache_dir;
-            Ceilings::cached(device, cache_dir.as_deref(), self.ceilings)?
+            Ceilings::cached(device, context.cache_dir(), self.ceilings)?
         };
         let Outputs { mut output, trace } = outputs;
         if !self.ceilings && report::are_passed(profile, &ceilings) {

@@ -59,11 +59,11 @@ impl SearchArgs {
         retrieve::check(&self.query, self.contexts)?;
         self.store.check_present()?;
         let mut output = self.output.open()?;
-        let (gpu, mut encoder) = self.encoder.load(context)?;
-        let mut index = stores::open(&self.store, &gpu)?;
+        let (device, mut encoder) = self.encoder.load(context)?;
+        let mut index = stores::open(&self.store, device.gpu())?;
         index.check_model(&encoder)?;
         self.filter.check(index.records().iter().map(|record| record.source.as_str()))?;
-        context.announce(&gpu);
+        context.announce(device.gpu());
         let filter = self.filter.filter();
         let found = retrieve::retrieve(&mut index, &mut encoder, &self.query, self.contexts, &filter)?;
         if found.hits.is_empty() {

@@ -94,8 +94,8 @@ impl ServeArgs {
             names: self.names,
             max_upload: self.max_upload,
         })?;
-        let gpu = context.open_device()?;
-        context.announce(&gpu);
+        let device = context.open_device()?;
+        context.announce(device.gpu());
         if server.is_public() {
             context.note(format_args!(
                 "{} is not this machine's alone: whoever reaches it can use the page, unencrypted and without a \
@@ -103,7 +103,7 @@ impl ServeArgs {
                 server.address()
             ));
         }
-        let engine = Engine::new(gpu, options);
+        let engine = Engine::new(device, options);
         let about = engine.about();
         let _stoppable = interrupt::stoppable();
         let mut out = std::io::stdout();

@@ -52,7 +52,7 @@ impl Ceilings {
                 break;
             }
         }
-        Ok(Ceilings { gflops, gigabytes: copies(device)? })
+        Ok(Ceilings { gflops, gigabytes: copies(device.gpu())? })
     }
 
     /// Those that a cache directory knows of this adapter, driver and kernel of products; else, or `anew`, they are measured

@@ -44,9 +44,6 @@ pub(super) fn lower(op: &Matmul, lowering: &mut Lowering<'_>) -> Result<()> {
     let (lhs, rhs) = (lowering.input(0), lowering.input(1));
     let geometry =
         op.geometry(lhs.desc, rhs.desc).map_err(|mismatch| mismatch.at(Matmul::NAME, lowering.path))?;
-    if matches!(op.lhs, LhsLayout::Panels { .. }) {
-        lowering.check_lanes()?;
-    }
     let kernel = lowering.choose(*op, &select::matmul_candidates(lowering.profile, op, &geometry));
     for block in lowering.blocks()? {
         // A split right side gives the output's columns in turns: one dispatch a piece.

@@ -79,9 +79,9 @@ struct Memory {
 impl BenchSearchArgs {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let mut output = self.output.open()?;
-        let (gpu, mut encoder) = self.encoder.load(context)?;
-        context.announce(&gpu);
-        let similarity = Box::new(GpuSimilarity::new(&gpu));
+        let (device, mut encoder) = self.encoder.load(context)?;
+        context.announce(device.gpu());
+        let similarity = Box::new(GpuSimilarity::new(device.gpu()));
         let mut bench = SearchBench::new(self.passages, &encoder, similarity)?;
         let mut took = Vec::with_capacity(self.samples.min(1 << 20));
         {
@@ -108,7 +108,7 @@ impl BenchSearchArgs {
             searching: times(|took| took.searching),
             memory: Memory { host: memory.host, device: memory.device },
             samples: took.len(),
-            adapter: &gpu.profile().name,
+            adapter: &device.profile().name,
         };
         if self.json {
             output.json(&report)?;

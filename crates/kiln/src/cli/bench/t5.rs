@@ -94,21 +94,21 @@ impl BenchT5Args {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let mut output = self.output.open()?;
         let dir = self.model.as_deref().map(|model| find_generator(context, model)).transpose()?;
-        let gpu = context.open_device()?;
+        let device = context.open_device()?;
         let precision = self.precision.precision();
         let mut bench = {
             let _clock = context.clock("loading weights");
             match &dir {
-                Some(dir) => T5Bench::open(&gpu, dir, precision)?,
-                None => T5Bench::seeded(&gpu, T5Config::flan_t5_small(), precision)?,
+                Some(dir) => T5Bench::open(&device, dir, precision)?,
+                None => T5Bench::seeded(&device, T5Config::flan_t5_small(), precision)?,
             }
         };
-        context.announce(&gpu);
+        context.announce(device.gpu());
         let progress = context.progress("measuring", self.samples + 1);
         let cost = bench.measure(self.samples, self.tokens, &mut |round| progress.set(round as u64 + 1))?;
         drop(progress);
-        let memory = MemoryReport::new(&gpu, bench.memory());
-        let report = self.report(&cost, memory, &gpu.profile().name);
+        let memory = MemoryReport::new(device.gpu(), bench.memory());
+        let report = self.report(&cost, memory, &device.profile().name);
         if self.json {
             output.json(&report)?;
         } else {

@@ -67,17 +67,17 @@ impl ProfileT5Args {
                 "--prompt {prompt}: expected at most {most}, which the model reads"
             )));
         }
-        let gpu = context.open_device()?;
-        has_timestamps(&gpu)?;
+        let device = context.open_device()?;
+        has_timestamps(device.gpu())?;
         let precision = self.precision.precision();
         let mut bench = {
             let _clock = context.clock("loading weights");
             match &dir {
-                Some(dir) => T5Bench::open(&gpu, dir, precision)?,
-                None => T5Bench::seeded(&gpu, config, precision)?,
+                Some(dir) => T5Bench::open(&device, dir, precision)?,
+                None => T5Bench::seeded(&device, config, precision)?,
             }
         };
-        context.announce(&gpu);
+        context.announce(device.gpu());
         let profile = self.measuring.measure(context, |rounds, progress| {
             Ok(match self.part {
                 Part::Encode => bench.profile_encoder(self.prompt, rounds, progress)?,
@@ -93,6 +93,6 @@ impl ProfileT5Args {
         let (tokens, precision) = (counted(self.prompt, "token"), self.precision.name());
         let title = format!("{model}, {what} of {tokens}, {precision}{seeded}");
         let subject = Subject { title, model, batch: 1 };
-        self.measuring.tell(context, &gpu, outputs, &subject, &profile)
+        self.measuring.tell(context, &device, outputs, &subject, &profile)
     }
 }

@@ -1,4 +1,4 @@
-//! One download of a model at a time, over all processes.
+//! One at a time, over all processes: what fetches a model, or adds to a file.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,24 +6,27 @@ use std::path::{Path, PathBuf};
 
 use same_file::Handle;
 
-use super::catalogue::Entry;
-
-/// Keeps a second process from fetching the same model at the same time; it waits, then finds the model there.
+/// Keeps a second process from doing the same at the same time; it waits, then finds what the first one did.
 ///
-/// The lock is on a hidden file beside the model, which goes with it.
-pub(super) struct Lock {
+/// The lock is on a hidden file beside what it is for, which goes with it.
+pub(crate) struct Lock {
     /// Open, and so locked, until the path is gone.
     _file: File,
     path: PathBuf,
 }
 
 impl Lock {
-    /// Waits for the lock of a model.
+    /// Waits for the lock of what has this name in a folder, which is there.
     ///
-    /// `None` where a file system has no locks; the work goes on without: every file is checked before it counts.
-    pub(super) fn wait(models: &Path, entry: &Entry) -> Option<Lock> {
-        let path = models.join(format!(".{}.lock", entry.name));
-        Lock::take(&path).inspect_err(|error| log::warn!("{}: not locked: {error}", path.display())).ok()
+    /// `None` where a file system has no locks; the work goes on without. It does so too where nothing can be written, which
+    /// it is then bound to tell.
+    pub(crate) fn wait(folder: &Path, name: &str) -> Option<Lock> {
+        let path = folder.join(format!(".{name}.lock"));
+        let told = |error: &io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {}
+            _ => log::warn!("{}: not locked: {error}", path.display()),
+        };
+        Lock::take(&path).inspect_err(told).ok()
     }
 
     fn take(path: &Path) -> io::Result<Lock> {
