@@ -23,6 +23,10 @@
 //!     return (z >> np.uint64(40)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
 //! ```
 
+use std::hash::Hasher;
+
+use fnv::FnvHasher;
+
 /// `count` numbers in [-1, 1) of the tensor `name`, from its first element on.
 pub fn uniform(name: &str, count: usize) -> Vec<f32> {
     uniform_from(name, 0, count)
@@ -47,8 +51,9 @@ fn element(seed: u64, index: u64) -> f32 {
 }
 
 fn seed(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    let mut hasher = FnvHasher::default();
+    hasher.write(name.as_bytes());
+    hasher.finish()
 }
 
 fn hash(seed: u64, index: u64) -> u64 {

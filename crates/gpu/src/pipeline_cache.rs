@@ -1,10 +1,13 @@
 //! Compiled kernels on disk, where a driver gives them out: Vulkan's pipeline cache.
 
 use std::fs;
+use std::hash::Hasher;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
+
+use fnv::FnvHasher;
 
 use crate::device::{Gpu, Inner};
 
@@ -167,8 +170,9 @@ fn write(file: &Path, data: &[u8]) -> io::Result<()> {
 
 /// FNV-1a of 64 bits: tells damage from what was written.
 fn checksum(data: &[u8]) -> u64 {
-    data.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    let mut hasher = FnvHasher::default();
+    hasher.write(data);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use std::{
     hash::{Hash, Hasher},
 };
 
+use fnv::FnvHasher;
+
 /// One variant of one shader: what a device needs to make a pipeline of it, and a host to dispatch it.
 ///
 /// Equal, and hashed, by name and variant.
@@ -130,12 +132,8 @@ pub fn find(name: &str, variant: &str) -> Option<&'static Kernel> {
 /// A number that differs wherever a kernel does (64-bit FNV-1a over all rows): what was measured with one catalogue says
 /// nothing about another.
 pub fn fingerprint() -> u64 {
-    let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
-    let mut add = |text: &str| {
-        for byte in text.bytes().chain([0xFF]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
-        }
-    };
+    let mut hasher = FnvHasher::default();
+    let mut add = |text: &str| text.hash(&mut hasher);
     let mut source = "";
     for kernel in ALL {
         add(kernel.name);
@@ -149,7 +147,7 @@ pub fn fingerprint() -> u64 {
             add(source);
         }
     }
-    hash
+    hasher.finish()
 }
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -28,8 +28,10 @@
 //! `assets/goldens/vgg/make.py` and, for T5, `assets/goldens/t5/make.py` have the same in NumPy.
 
 use std::collections::HashMap;
+use std::hash::Hasher;
 use std::ops::Range;
 
+use fnv::FnvHasher;
 use kiln_engine::{EngineError, Graph, Tensor, TensorDesc, WeightError, WeightSource};
 
 use crate::weights::constants;
@@ -108,8 +110,9 @@ fn uniform(seed: u64, index: u64) -> f32 {
 }
 
 fn seed(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    let mut hasher = FnvHasher::default();
+    hasher.write(name.as_bytes());
+    hasher.finish()
 }
 
 fn hash(seed: u64, index: u64) -> u64 {

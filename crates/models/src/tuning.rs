@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::Hasher;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fnv::FnvHasher;
 use kiln_engine::{Choices, Finding};
 use kiln_gpu::DeviceProfile;
 use serde::{Deserialize, Serialize};
@@ -62,7 +64,7 @@ impl TuningStore {
         name.truncate(name.char_indices().nth(40).map_or(name.len(), |(end, _)| end));
         // Adapters of one name may have several drivers.
         let identity = [&profile.name, &profile.driver, &profile.backend].map(String::as_str).join("\n");
-        self.0.join(format!("{}-{:08x}.json", name.trim_matches('-'), fnv(&identity)))
+        self.0.join(format!("{}-{:016x}.json", name.trim_matches('-'), fnv(&identity)))
     }
 
     /// The choices for an adapter: none where nothing is kept for it, or for other kernels. A file that cannot be read or
@@ -188,9 +190,11 @@ fn read(path: &Path) -> Result<Option<Tuning>, ModelError> {
     serde_json::from_slice(&text).map(Some).map_err(|error| ModelError::io(path, error.into()))
 }
 
-/// FNV-1a, of 32 bits.
-fn fnv(text: &str) -> u32 {
-    text.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// FNV-1a of 64 bits.
+fn fnv(text: &str) -> u64 {
+    let mut hasher = FnvHasher::default();
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -284,7 +288,7 @@ mod tests {
         };
         assert!(name(&profile("1")).starts_with("GPU--one-two-"), "{}", name(&profile("1")));
         let long = DeviceProfile { name: "é".repeat(500), ..profile("1") };
-        assert!(name(&long).chars().count() < 60);
+        assert!(name(&long).chars().count() < 70);
     }
 
     #[test]

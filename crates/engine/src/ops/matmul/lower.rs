@@ -178,8 +178,16 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
     let [lhs_batch_stride, lhs_row_stride, lhs_k_stride] = launch.lhs_strides;
     let [rhs_batch_stride, rhs_k_stride, rhs_col_stride] = launch.rhs_strides;
     let Sides { lhs, rhs, bias, residual, output } = sides;
-    // One macro for the kernels that share their parameters and bindings.
-    macro_rules! strided {
+    // What all kernels share: bindings of the same names, and the activation among their overrides.
+    macro_rules! run {
+        ($kernel:ident { $($free:ident),* }, $variant:expr, $params:expr, $groups:expr) => {{
+            let bindings = $kernel::Bindings { lhs, rhs, bias, residual, output };
+            let overrides = $kernel::Overrides { activation, $($free),* };
+            lowering.dispatch($variant.kernel(), overrides.pairs(), &$params, bindings.into_array(), $groups)
+        }};
+    }
+    // And some of them the parameters.
+    macro_rules! run_strided {
         ($kernel:ident { $($free:ident),* }, $variant:expr, $groups:expr) => {{
             let params = $kernel::Params {
                 rows,
@@ -197,9 +205,7 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 output_cols,
                 flags,
             };
-            let bindings = $kernel::Bindings { lhs, rhs, bias, residual, output };
-            let overrides = $kernel::Overrides { activation, $($free),* };
-            lowering.dispatch($variant.kernel(), overrides.pairs(), &params, bindings.into_array(), $groups)
+            run!($kernel { $($free),* }, $variant, params, $groups)
         }};
     }
     let tiles = |tile_rows: u32, tile_cols: u32| {
@@ -225,10 +231,8 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 row_tiles: rows.div_ceil(variant.tile_rows()),
                 flags,
             };
-            let bindings = matmul_register::Bindings { lhs, rhs, bias, residual, output };
-            let overrides = matmul_register::Overrides { activation, half };
             let groups = tiles(variant.tile_rows(), PANEL as u32 * variant.tile_panels());
-            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+            run!(matmul_register { half }, variant, params, groups)
         }
         MatmulKernel::Lanes(variant) => {
             let params = matmul_lanes::Params {
@@ -245,11 +249,9 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 row_tiles: rows.div_ceil(variant.rows()),
                 flags,
             };
-            let bindings = matmul_lanes::Bindings { lhs, rhs, bias, residual, output };
             let by_rows = u32::from(lhs_k_stride != 1);
-            let overrides = matmul_lanes::Overrides { activation, by_rows, half };
             let groups = tiles(variant.rows(), PANEL as u32 * variant.threads());
-            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+            run!(matmul_lanes { by_rows, half }, variant, params, groups)
         }
         MatmulKernel::LanesRows(variant) => {
             let params = matmul_lanes_rows::Params {
@@ -265,10 +267,8 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 col_tiles: piece_cols.div_ceil(variant.cols()),
                 flags,
             };
-            let bindings = matmul_lanes_rows::Bindings { lhs, rhs, bias, residual, output };
-            let overrides = matmul_lanes_rows::Overrides { activation };
             let groups = tiles(PANEL as u32 * variant.threads(), variant.cols());
-            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+            run!(matmul_lanes_rows {}, variant, params, groups)
         }
         MatmulKernel::Flat(variant) => {
             let params = matmul_flat::Params {
@@ -285,24 +285,24 @@ fn dispatch(lowering: &mut Lowering<'_>, kernel: MatmulKernel, launch: &Launch, 
                 row_tiles: rows.div_ceil(variant.rows()),
                 flags,
             };
-            let bindings = matmul_flat::Bindings { lhs, rhs, bias, residual, output };
-            let overrides = matmul_flat::Overrides { activation, half };
             let groups = tiles(variant.rows(), PANEL as u32 * variant.threads());
-            lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
+            run!(matmul_flat { half }, variant, params, groups)
         }
         MatmulKernel::Shared(variant) => {
             let (lhs_along_k, rhs_along_k) = (u32::from(lhs_k_stride == 1), u32::from(rhs_k_stride == 1));
             let groups = tiles(variant.tile_rows(), variant.tile_cols());
-            strided!(matmul_shared { lhs_along_k, rhs_along_k }, variant, groups)
+            run_strided!(matmul_shared { lhs_along_k, rhs_along_k }, variant, groups)
         }
-        MatmulKernel::Vector(variant) => strided!(matmul_vector {}, variant, columns(variant.tile_cols())),
+        MatmulKernel::Vector(variant) => {
+            run_strided!(matmul_vector {}, variant, columns(variant.tile_cols()))
+        }
         MatmulKernel::Subgroup(variant) => {
-            strided!(matmul_vector_subgroup {}, variant, columns(variant.tile_cols()))
+            run_strided!(matmul_vector_subgroup {}, variant, columns(variant.tile_cols()))
         }
         MatmulKernel::Naive => {
             let variant = matmul_naive::Variant::Base;
             let count = u64::from(batch) * u64::from(rows) * u64::from(piece_cols);
-            strided!(matmul_naive {}, variant, count.div_ceil(u64::from(variant.threads())))
+            run_strided!(matmul_naive {}, variant, count.div_ceil(u64::from(variant.threads())))
         }
     }
 }
