@@ -208,8 +208,7 @@ impl Session {
     pub fn run(&mut self, id: PlanId, inputs: &[(&str, &Tensor)]) -> Result<Outputs> {
         let (gpu, plan, bound) = self.bound(id)?;
         bound.write_inputs(gpu, &plan, inputs)?;
-        gpu.submit(&bound.recording)?;
-        bound.read_outputs(gpu, &plan)
+        bound.run(gpu, &plan)
     }
 
     /// Starts a run and returns at once; its outputs come from [`Pending::wait`]. So that the device is never idle, the
@@ -238,8 +237,7 @@ impl Session {
     pub fn submit(&mut self, id: PlanId, inputs: &[(&str, &Tensor)]) -> Result<Pending> {
         let (gpu, plan, bound) = self.bound(id)?;
         bound.write_inputs(gpu, &plan, inputs)?;
-        gpu.submit(&bound.recording)?;
-        let readback = bound.read_later(gpu, &plan)?;
+        let readback = bound.submit(gpu, &plan)?;
         Ok(Pending { plan, readback })
     }
 

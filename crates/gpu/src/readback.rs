@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::buffer::{Buffer, BufferSlice};
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::recording::Recording;
 
 /// Most bytes that one round brings back.
 const WINDOW: u64 = 64 << 20;
@@ -32,7 +33,7 @@ struct Piece {
     bytes: u64,
 }
 
-/// Bytes on their way to the host: what [`Gpu::read_later`] gives. Dropping it gives them up.
+/// Bytes on their way to the host: what [`Gpu::read_later`] and [`Gpu::submit_reading`] give. Dropping it gives them up.
 #[derive(Debug)]
 #[must_use = "the bytes arrive with `wait`"]
 pub struct Readback {
@@ -56,12 +57,22 @@ impl Readback {
     ///
     /// # Errors
     /// Whatever the device has reported since the last call.
-    pub fn wait(self) -> Result<Vec<Vec<u8>>, GpuError> {
+    pub fn wait(mut self) -> Result<Vec<Vec<u8>>, GpuError> {
         let mut read: Vec<Vec<u8>> = self.sizes.iter().map(|&size| Vec::with_capacity(size)).collect();
-        for round in self.rounds {
+        for round in std::mem::take(&mut self.rounds) {
             self.gpu.finish(round, &mut read)?;
         }
         Ok(read)
+    }
+}
+
+impl Drop for Readback {
+    fn drop(&mut self) {
+        for round in self.rounds.drain(..) {
+            // No longer wanted: whatever is copied there next comes after these bytes.
+            round.staging.unmap();
+            self.gpu.keep(round.staging);
+        }
     }
 }
 
@@ -80,6 +91,45 @@ impl Gpu {
             self.finish(round, &mut read)?;
         }
         Ok(read)
+    }
+
+    /// Submits a recording and reads byte ranges of buffers after it: [`submit`](Self::submit) and [`read`](Self::read),
+    /// in one submission where a round brings everything back.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit) and [`read`](Self::read).
+    pub fn run(
+        &self,
+        recording: &Recording,
+        parts: &[(&Buffer, Range<u64>)],
+    ) -> Result<Vec<Vec<u8>>, GpuError> {
+        if self.plan_rounds(parts)?.1.len() == 1 {
+            return self.submit_reading(recording, parts)?.wait();
+        }
+        self.submit(recording)?;
+        self.read(parts)
+    }
+
+    /// Starts a recording, has the device copy byte ranges of buffers after it, in the same submission, and returns at
+    /// once: [`submit`](Self::submit) and [`read_later`](Self::read_later).
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit) and [`read`](Self::read).
+    pub fn submit_reading(
+        &self,
+        recording: &Recording,
+        parts: &[(&Buffer, Range<u64>)],
+    ) -> Result<Readback, GpuError> {
+        let (sizes, rounds) = self.plan_rounds(parts)?;
+        let landing = |pieces: &Vec<Piece>| self.landing(bytes_of(pieces));
+        let landings: Vec<wgpu::Buffer> = rounds.iter().map(landing).collect::<Result<_, _>>()?;
+        let submission = self.send(recording, |encoder| {
+            rounds.iter().zip(&landings).for_each(|(pieces, staging)| copy(parts, pieces, staging, encoder));
+        })?;
+        let rounds = rounds.into_iter().zip(landings).map(|(pieces, staging)| {
+            Ok(Round { pieces, mapped: self.map(&staging)?, staging, submission: submission.clone() })
+        });
+        Ok(Readback { gpu: self.clone(), sizes, rounds: rounds.collect::<Result<_, GpuError>>()? })
     }
 
     /// Has the device copy byte ranges of buffers, after everything submitted so far, and returns at once. What is
@@ -119,14 +169,11 @@ impl Gpu {
 
     /// Has the bytes of a round copied to where the host can read them.
     fn start(&self, parts: &[(&Buffer, Range<u64>)], pieces: Vec<Piece>) -> Result<Round, GpuError> {
-        let bytes = pieces.last().map_or(0, |piece| piece.at + piece.bytes);
+        let bytes = bytes_of(&pieces);
         let staging = self.landing(bytes)?;
         let submission = self.guarded("readback", bytes, |device| {
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            for piece in &pieces {
-                let source = &parts[piece.part].0.0.raw;
-                encoder.copy_buffer_to_buffer(source, piece.from, &staging, piece.at, piece.bytes);
-            }
+            copy(parts, &pieces, &staging, &mut encoder);
             self.0.queue.submit([encoder.finish()])
         })?;
         let mapped = self.map(&staging)?;
@@ -144,6 +191,12 @@ impl Gpu {
                     .extend_from_slice(&view[piece.at as usize..(piece.at + piece.bytes) as usize]);
             }
         })?;
+        self.keep(staging);
+        Ok(())
+    }
+
+    /// Keeps a buffer that bytes came back with for those that are read next.
+    fn keep(&self, staging: wgpu::Buffer) {
         let mut kept = self.0.landing.lock().unwrap_or_else(PoisonError::into_inner);
         if staging.size() <= KEPT {
             kept.push(staging);
@@ -153,7 +206,6 @@ impl Gpu {
             kept.sort_by_key(|buffer| std::cmp::Reverse(buffer.size()));
             kept.truncate(KEPT_BUFFERS);
         }
-        Ok(())
     }
 
     /// A buffer of at least so many bytes that the host can read: the smallest of those kept that is large enough.
@@ -211,6 +263,24 @@ impl Gpu {
         drop(view);
         staging.unmap();
         Ok(())
+    }
+}
+
+/// Bytes that a round brings back.
+fn bytes_of(pieces: &[Piece]) -> u64 {
+    pieces.last().map_or(0, |piece| piece.at + piece.bytes)
+}
+
+/// Has the pieces of a round copied to where the host can read them.
+fn copy(
+    parts: &[(&Buffer, Range<u64>)],
+    pieces: &[Piece],
+    staging: &wgpu::Buffer,
+    encoder: &mut wgpu::CommandEncoder,
+) {
+    for piece in pieces {
+        let source = &parts[piece.part].0.0.raw;
+        encoder.copy_buffer_to_buffer(source, piece.from, staging, piece.at, piece.bytes);
     }
 }
 

@@ -148,19 +148,33 @@ impl Gpu {
     /// [`GpuError::Validation`] where it was recorded on another device, [`GpuError::OutOfMemory`], and
     /// whatever the device has reported since the last call.
     pub fn submit(&self, recording: &Recording) -> Result<(), GpuError> {
+        self.send(recording, |_| ()).map(|_| ())
+    }
+
+    /// Submits a recording with something behind it, in the same submission as its last steps: what follows in one of its
+    /// own costs the device a pause, and a host whose submissions wait for those before (lavapipe's) all of their time.
+    pub(crate) fn send(
+        &self,
+        recording: &Recording,
+        behind: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<wgpu::SubmissionIndex, GpuError> {
         if recording.device != self.0.id {
             let message = "it was recorded on another device";
             return Err(GpuError::validation(&recording.label, message));
         }
         self.guarded(&recording.label, 0, |device| {
             let mut rest = recording.steps.as_slice();
-            while !rest.is_empty() {
+            loop {
                 let steps = first_batch(rest);
                 rest = &rest[steps.len()..];
                 let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor {
                     label: Some(&recording.label),
                 });
                 recording.encode(steps, &mut encoder);
+                if rest.is_empty() {
+                    behind(&mut encoder);
+                    return self.0.queue.submit([encoder.finish()]);
+                }
                 self.0.queue.submit([encoder.finish()]);
             }
         })

@@ -25,6 +25,25 @@ use crate::error::ModelError;
 /// What makes the logits of the next tokens.
 ///
 /// It decodes `prompts * beams` rows at once, as many through one generation; row `prompt * beams + beam`.
+///
+/// A step is either asked for at once ([`logits`](Self::logits), [`argmax`](Self::argmax)), or started and taken later:
+/// whoever takes the likeliest token of each row as it is need not know it before the next step is on its way.
+///
+/// ```
+/// # use kiln_models::ModelError;
+/// # use kiln_models::generate::{Decoder, Likeliest};
+/// # fn greedy(decoder: &mut dyn Decoder, start: u32, most: usize) -> Result<Vec<Likeliest>, ModelError> {
+/// let mut text = vec![];
+/// decoder.start(&[start], &[0])?;
+/// for step in 1..=most {
+///     if step < most {
+///         decoder.follow()?;
+///     }
+///     text.extend(decoder.chosen()?);
+/// }
+/// # Ok(text)
+/// # }
+/// ```
 pub trait Decoder {
     /// How many tokens there are: the length of a row of logits.
     fn vocab_size(&self) -> usize;
@@ -32,15 +51,56 @@ pub trait Decoder {
     /// Goes on by one token: row `r` takes the history that row `parents[r]` had after the step before (none before
     /// the first), and then `tokens[r]`. Returns the logits of what comes next, f32 `[rows][vocab_size]`.
     ///
+    /// Steps that were started and not [taken](Self::chosen) are given up: the one before is then the last that was taken.
+    ///
     /// # Errors
     /// What keeps it from computing them.
     fn logits(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<f32>, ModelError>;
 
-    /// As [`logits`](Self::logits), but the id of the largest logit of each row, the first of equals.
+    /// Starts such a step, of whose logits only the largest are wanted, and returns without waiting for it. Steps under
+    /// way are given up as by [`logits`](Self::logits).
     ///
     /// # Errors
-    /// As there, and [`ModelError::NotFiniteToken`], with the row for the prompt, where the largest is no number.
-    fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<u32>, ModelError>;
+    /// What keeps it from starting.
+    fn start(&mut self, tokens: &[u32], parents: &[usize]) -> Result<(), ModelError>;
+
+    /// Starts the step after the last that was [started](Self::start) or followed, before anybody knows what that one
+    /// chooses: row `r` takes its own history, and then the id that the step before has for it.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    ///
+    /// # Panics
+    /// Where no step is under way.
+    fn follow(&mut self) -> Result<(), ModelError>;
+
+    /// Waits for the oldest step that is under way, and takes what it chose: of each row the largest logit, the first of
+    /// equals. What is not a number is larger than all.
+    ///
+    /// # Errors
+    /// What kept it from computing them; all steps under way are then given up.
+    ///
+    /// # Panics
+    /// Where no step is under way.
+    fn chosen(&mut self) -> Result<Vec<Likeliest>, ModelError>;
+
+    /// As [`logits`](Self::logits), but the largest logit of each row: a step that is [started](Self::start) and taken.
+    ///
+    /// # Errors
+    /// What keeps it from computing them.
+    fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<Likeliest>, ModelError> {
+        self.start(tokens, parents)?;
+        self.chosen()
+    }
+}
+
+/// The largest logit of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likeliest {
+    /// The token that has it.
+    pub id: u32,
+    /// The logit. Where it is not finite, the row is no basis for a choice.
+    pub logit: f32,
 }
 
 /// The ids that mean something to the generation itself.

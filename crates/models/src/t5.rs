@@ -9,6 +9,7 @@ mod bias;
 mod config;
 mod decoder;
 mod encoder;
+mod histories;
 mod layers;
 pub mod measure;
 mod runner;

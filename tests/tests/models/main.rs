@@ -10,6 +10,7 @@ mod minilm;
 mod retrieval;
 mod support;
 mod t5;
+mod t5_ahead;
 mod t5_files;
 mod t5_full;
 mod t5_tokenizer;

@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 
 use kiln_engine::{TensorDesc, WeightError, WeightSource};
 use kiln_gpu::{DeviceKind, DeviceProfile};
-use kiln_models::generate::{Decoder, Finish, GenerateOptions};
+use kiln_models::generate::{Decoder, Finish, GenerateOptions, SpecialIds, generate};
 use kiln_models::t5::{Precision, Runner, T5};
 use kiln_models::weights::Weights;
 use kiln_models::{ModelError, TextGenerator};
@@ -94,10 +94,13 @@ fn weights_beyond_f16_are_told() {
     let weights = || Box::new(Loud(model.weights()));
     let mut full = Runner::new(gpu, model.t5(Precision::F32), weights());
     full.begin(&[model.prompt(17, 0)], 1, 4).expect("the prompt should be encoded");
-    full.argmax(&[0], &[0]).expect("f32 holds them");
+    assert!(full.argmax(&[0], &[0]).expect("a step should run")[0].logit.is_finite(), "f32 holds them");
     let mut half = Runner::new(gpu, model.t5(Precision::F16), weights());
     half.begin(&[model.prompt(17, 0)], 1, 4).expect("the prompt should be encoded");
-    let error = half.argmax(&[0], &[0]).expect_err("f16 does not");
+    let special = SpecialIds { decoder_start: 0, eos: vec![1], pad: 0 };
+    let options = GenerateOptions { max_new_tokens: 4, ..GenerateOptions::default() };
+    let told = generate(&mut half, 0..1, &special, &options, &mut |_, _| ControlFlow::Continue(()));
+    let error = told.expect_err("f16 does not");
     assert!(matches!(error, ModelError::NotFiniteToken { prompt: 0, step: 0, .. }), "{error}");
     assert!(!error.is_input_error());
 }
@@ -244,7 +247,7 @@ fn texts_come_out_as_they_are_streamed() {
         runner.begin(std::slice::from_ref(ids), 1, 8).expect("the prompt should be encoded");
         let mut token = 0;
         for expected in &texts[row].ids {
-            token = runner.argmax(&[token], &[0]).expect("the decoder should run")[0];
+            token = runner.argmax(&[token], &[0]).expect("the decoder should run")[0].id;
             assert_eq!(token, *expected, "prompt {row}");
         }
         let ended = texts[row].ids.last() == Some(&1);

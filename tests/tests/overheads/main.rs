@@ -136,7 +136,23 @@ fn a_step_of_a_text_makes_nothing_new() {
     let mut runner = Runner::new(gpu, t5, Box::new(weights));
     runner.begin(&[vec![7; 17], vec![9; 5]], 1, 40).expect("the prompts should be encoded");
     let mut tokens = vec![0; 2];
-    check(gpu, "T5 step", || tokens = runner.argmax(&tokens, &[0, 1]).expect("a step should run"));
+    check(gpu, "T5 step", || {
+        let likeliest = runner.argmax(&tokens, &[0, 1]).expect("a step should run");
+        tokens = likeliest.into_iter().map(|row| row.id).collect();
+    });
+    // The same, with the next step started before this one is taken.
+    runner.begin(&[vec![7; 17], vec![9; 5]], 1, 40).expect("the prompts should be encoded");
+    runner.start(&[0; 2], &[0, 1]).expect("a step should start");
+    check(gpu, "T5 step, ahead", || {
+        runner.follow().expect("a step should start");
+        assert_eq!(runner.chosen().expect("a step should run").len(), 2);
+    });
+    // And given up.
+    runner.begin(&[vec![7; 17], vec![9; 5]], 1, 4).expect("the prompts should be encoded");
+    check(gpu, "T5 step, given up", || {
+        runner.start(&[0; 2], &[0, 1]).expect("a step should start");
+        runner.follow().expect("a step should start");
+    });
 }
 
 #[test]

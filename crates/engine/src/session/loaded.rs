@@ -89,14 +89,14 @@ impl Bound {
         Ok(())
     }
 
-    /// Waits for the outputs.
-    pub(super) fn read_outputs(&self, gpu: &Gpu, plan: &Plan) -> Result<Outputs> {
-        Ok(outputs(plan, gpu.read(&self.parts(plan))?))
+    /// Runs the plan and waits for the outputs.
+    pub(super) fn run(&self, gpu: &Gpu, plan: &Plan) -> Result<Outputs> {
+        Ok(outputs(plan, gpu.run(&self.recording, &self.parts(plan))?))
     }
 
-    /// Has the outputs copied before anything else happens to them.
-    pub(super) fn read_later(&self, gpu: &Gpu, plan: &Plan) -> Result<Readback> {
-        Ok(gpu.read_later(&self.parts(plan))?)
+    /// Starts the plan, and has the outputs copied before anything else happens to them.
+    pub(super) fn submit(&self, gpu: &Gpu, plan: &Plan) -> Result<Readback> {
+        Ok(gpu.submit_reading(&self.recording, &self.parts(plan))?)
     }
 
     /// The pieces of all outputs.

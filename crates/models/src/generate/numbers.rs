@@ -16,6 +16,14 @@ pub(super) fn check(logits: &[f32], prompt: usize, step: usize) -> Result<(), Mo
     }
 }
 
+/// As [`check`], where only the largest logit is known: it tells of all, since what is not a number counts as the largest.
+pub(super) fn check_largest(token: u32, value: f32, prompt: usize, step: usize) -> Result<(), ModelError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(ModelError::NotFiniteToken { prompt, step, token: token as usize, value })
+}
+
 /// The place of the largest number, the first of equals.
 pub(super) fn argmax(row: &[f32]) -> usize {
     let mut best = 0;

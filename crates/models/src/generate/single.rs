@@ -2,10 +2,10 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::numbers::{argmax, check};
+use super::numbers::{argmax, check, check_largest};
 use super::processors::{Processors, Warpers};
 use super::random::Draws;
-use super::{Decoder, Finish, GenerateOptions, Sequence, SpecialIds};
+use super::{Decoder, Finish, GenerateOptions, Likeliest, Sequence, SpecialIds};
 use crate::error::ModelError;
 
 pub(super) fn search(
@@ -28,11 +28,29 @@ pub(super) fn search(
     let mut ids = vec![vec![special.decoder_start]; prompts];
     let mut finished = vec![None; prompts];
     let mut tokens = vec![special.decoder_start; prompts];
+    // Whether this step has been started already, from what the one before chose. What is under way when the search ends
+    // is of no use to anyone: the decoder gives it up with whatever it does next.
+    let mut ahead = false;
 
     'steps: for step in 0..options.max_new_tokens {
-        let chosen = if warpers.is_none() && processors.are_idle(step + 1) {
-            decoder.argmax(&tokens, &parents).map_err(|error| among_all(error, places.start))?
+        let chosen: Vec<u32> = if warpers.is_none() && processors.are_idle(step + 1) {
+            if !ahead {
+                decoder.start(&tokens, &parents)?;
+            }
+            // Rows that have ended go on too, each alone. Nobody changes what the others choose.
+            ahead = step + 1 < options.max_new_tokens;
+            if ahead {
+                decoder.follow()?;
+            }
+            let likeliest = decoder.chosen()?;
+            for (prompt, Likeliest { id, logit }) in likeliest.iter().enumerate() {
+                if finished[prompt].is_none() {
+                    check_largest(*id, *logit, places.start + prompt, step)?;
+                }
+            }
+            likeliest.into_iter().map(|Likeliest { id, .. }| id).collect()
         } else {
+            ahead = false;
             let mut logits = decoder.logits(&tokens, &parents)?;
             let mut chosen = vec![special.pad; prompts];
             for (prompt, row) in logits.chunks_exact_mut(vocab).enumerate() {
@@ -79,14 +97,4 @@ pub(super) fn search(
         Sequence { ids, finish: finish.unwrap_or(Finish::Stopped), score: None }
     });
     Ok(sequences.collect())
-}
-
-/// A decoder names the row that it fails at; the caller counts prompts from the first of all.
-fn among_all(error: ModelError, first: usize) -> ModelError {
-    match error {
-        ModelError::NotFiniteToken { prompt, step, token, value } => {
-            ModelError::NotFiniteToken { prompt: first + prompt, step, token, value }
-        }
-        other => other,
-    }
 }

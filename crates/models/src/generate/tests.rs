@@ -1,6 +1,7 @@
 //! Whole generations on a decoder that follows a formula: against transformers, which has the same formula
 //! (`assets/goldens/generate/make.py`), and what transformers has no word for.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use serde::Deserialize;
@@ -13,10 +14,14 @@ use super::*;
 struct Scripted {
     prompts: Vec<u64>,
     vocab: usize,
-    /// Of each row what it has read.
+    /// Of each row what it has read, after the last step that was taken.
     rows: Vec<Vec<u32>>,
+    /// The same after each step that was started and not taken.
+    under_way: VecDeque<Vec<Vec<u32>>>,
     /// How often it was asked for logits, and for the largest of them alone.
     asked: [usize; 2],
+    /// What it was asked, in order.
+    calls: Vec<&'static str>,
     /// Replaces a logit from a step on: step, row, token, value.
     fault: Option<(usize, usize, usize, f32)>,
 }
@@ -24,10 +29,13 @@ struct Scripted {
 impl Scripted {
     fn new(prompts: &[u64], vocab: usize, beams: usize) -> Scripted {
         let rows = vec![Vec::new(); prompts.len() * beams];
-        Scripted { prompts: prompts.to_vec(), vocab, rows, asked: [0; 2], fault: None }
+        let (under_way, calls) = (VecDeque::new(), Vec::new());
+        Scripted { prompts: prompts.to_vec(), vocab, rows, under_way, asked: [0; 2], calls, fault: None }
     }
 
-    fn read(&mut self, tokens: &[u32], parents: &[usize]) -> Vec<f32> {
+    /// The rows after a step.
+    fn read(&mut self, tokens: &[u32], parents: &[usize]) -> Vec<Vec<u32>> {
+        self.under_way.clear();
         assert_eq!([tokens.len(), parents.len()], [self.rows.len(); 2], "as many rows as ever");
         let beams = self.rows.len() / self.prompts.len();
         let step = |(row, (token, parent)): (usize, (&u32, &usize))| {
@@ -36,13 +44,26 @@ impl Scripted {
             ids.push(*token);
             ids
         };
-        self.rows = tokens.iter().zip(parents).enumerate().map(step).collect();
+        tokens.iter().zip(parents).enumerate().map(step).collect()
+    }
+
+    fn after(&self, rows: &[Vec<u32>]) -> Vec<f32> {
+        let beams = rows.len() / self.prompts.len();
         let row = |(row, ids): (usize, &Vec<u32>)| logits(self.prompts[row / beams], ids, self.vocab);
-        let mut logits: Vec<f32> = self.rows.iter().enumerate().flat_map(row).collect();
-        if let Some((_, row, token, value)) = self.fault.filter(|fault| self.rows[0].len() > fault.0) {
+        let mut logits: Vec<f32> = rows.iter().enumerate().flat_map(row).collect();
+        if let Some((_, row, token, value)) = self.fault.filter(|fault| rows[0].len() > fault.0) {
             logits[row * self.vocab + token] = value;
         }
         logits
+    }
+
+    /// As a device chooses: what is not a number is larger than all.
+    fn likeliest(&self, rows: &[Vec<u32>]) -> Vec<Likeliest> {
+        let row = |row: &[f32]| {
+            let place = row.iter().position(|logit| logit.is_nan()).unwrap_or_else(|| numbers::argmax(row));
+            Likeliest { id: place as u32, logit: row[place] }
+        };
+        self.after(rows).chunks_exact(self.vocab).map(row).collect()
     }
 }
 
@@ -53,13 +74,32 @@ impl Decoder for Scripted {
 
     fn logits(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<f32>, ModelError> {
         self.asked[0] += 1;
-        Ok(self.read(tokens, parents))
+        self.calls.push("logits");
+        self.rows = self.read(tokens, parents);
+        Ok(self.after(&self.rows))
     }
 
-    fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<u32>, ModelError> {
+    fn start(&mut self, tokens: &[u32], parents: &[usize]) -> Result<(), ModelError> {
+        self.calls.push("start");
+        let rows = self.read(tokens, parents);
+        self.under_way.push_back(rows);
+        Ok(())
+    }
+
+    fn follow(&mut self) -> Result<(), ModelError> {
+        self.calls.push("follow");
+        let mut rows = self.under_way.back().expect("a step should be under way").clone();
+        let likeliest = self.likeliest(&rows);
+        rows.iter_mut().zip(likeliest).for_each(|(ids, likeliest)| ids.push(likeliest.id));
+        self.under_way.push_back(rows);
+        Ok(())
+    }
+
+    fn chosen(&mut self) -> Result<Vec<Likeliest>, ModelError> {
         self.asked[1] += 1;
-        let logits = self.read(tokens, parents);
-        Ok(logits.chunks_exact(self.vocab).map(|row| numbers::argmax(row) as u32).collect())
+        self.calls.push("chosen");
+        self.rows = self.under_way.pop_front().expect("a step should be under way");
+        Ok(self.likeliest(&self.rows))
     }
 }
 
@@ -273,10 +313,11 @@ fn logits_are_asked_for_where_they_are_needed() {
     let sequences = run(&mut decoder, &[1, 5, 9], &options());
     let longest = sequences.iter().map(|sequence| sequence.ids.len()).max();
     assert_eq!((longest, decoder.asked), (Some(5), [0, 5]));
-    // Meanwhile the decoder reads padding for those that have.
+    // Meanwhile the decoder reads padding for those that have, where the host has a say in what is chosen.
     let padded = SpecialIds { pad: 6, ..special(&[1, 5, 9]) };
     for beams in [1, 2] {
-        let options = GenerateOptions { beams, length_penalty: 0.0, ..options() };
+        let repetition_penalty = if beams == 1 { 1.001 } else { 1.0 };
+        let options = GenerateOptions { beams, length_penalty: 0.0, repetition_penalty, ..options() };
         let mut decoder = Scripted::new(&[2, 4], 24, beams);
         let sequences =
             generate(&mut decoder, 0..2, &padded, &options, &mut |_, _| ControlFlow::Continue(()));
@@ -284,6 +325,35 @@ fn logits_are_asked_for_where_they_are_needed() {
         let ended: Vec<bool> = decoder.rows.chunks(beams).map(|rows| rows[0].ends_with(&[6])).collect();
         assert!(ended == [true, false] || ended == [false, true], "{:?}", decoder.rows);
     }
+}
+
+/// Nobody has to know what a step chose before the next is on its way.
+#[test]
+fn the_next_step_starts_before_one_is_waited_for() {
+    let calls = |options: GenerateOptions, eos: &[u32]| {
+        let mut decoder = Scripted::new(&[2, 4], 24, 1);
+        let sequences = run(&mut decoder, eos, &options);
+        (decoder, sequences)
+    };
+    let options = |max_new_tokens| GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
+    let (decoder, _) = calls(options(4), &[]);
+    assert_eq!(
+        decoder.calls,
+        ["start", "follow", "chosen", "follow", "chosen", "follow", "chosen", "chosen"],
+        "and none that would be of no use"
+    );
+    assert_eq!(calls(options(1), &[]).0.calls, ["start", "chosen"]);
+    let (decoder, _) = calls(GenerateOptions { min_length: 3, ..options(4) }, &[]);
+    assert_eq!(decoder.calls, ["logits", "logits", "start", "follow", "chosen", "chosen"]);
+    // At the end a step has been started in vain.
+    let (decoder, sequences) = calls(options(20), &[1, 5, 9]);
+    let ends: Vec<usize> = sequences.iter().map(|sequence| sequence.ids.len()).collect();
+    assert_eq!((decoder.under_way.len(), ends.iter().max()), (1, Some(&5)));
+    // Until then the row that had ended went on by itself.
+    let early = if ends[0] < ends[1] { 0 } else { 1 };
+    let ids = &sequences[early].ids;
+    let (alone, whole) = (run(&mut Scripted::new(&[[2, 4][early]], 24, 1), &[], &options(5)), &decoder.rows);
+    assert_eq!((whole[early][1..=ids.len()].to_vec(), &whole[early][1..]), (ids.clone(), &alone[0].ids[..4]));
 }
 
 #[test]
@@ -376,15 +446,23 @@ fn beams_tell_what_is_settled() {
 
 #[test]
 fn what_is_no_number_is_refused() {
-    let mut options = GenerateOptions { repetition_penalty: 1.1, ..Default::default() };
-    for beams in [1, 2] {
-        options.beams = beams;
+    for (beams, repetition_penalty) in [(1, 1.0), (1, 1.1), (2, 1.1)] {
+        let options = GenerateOptions { beams, repetition_penalty, ..Default::default() };
         let mut decoder = Scripted::new(&[2, 3], 24, beams);
         decoder.fault = Some((3, beams, 7, f32::NAN));
         let error =
             generate(&mut decoder, 0..2, &special(&[1]), &options, &mut |_, _| ControlFlow::Continue(()));
         let message = error.unwrap_err().to_string();
         assert_eq!(message, "prompt 2: the logit of token 7 at step 3 is NaN");
+    }
+    // What becomes of a text behind its end is nobody's business.
+    for repetition_penalty in [1.0, 1.1] {
+        let options = GenerateOptions { repetition_penalty, ..Default::default() };
+        let ended = run(&mut Scripted::new(&[2], 24, 1), &[1, 5, 9], &options).remove(0).ids.len();
+        let mut decoder = Scripted::new(&[2, 3], 24, 1);
+        decoder.fault = Some((ended, 0, 7, f32::NAN));
+        let sequences = run(&mut decoder, &[1, 5, 9], &options);
+        assert!(ended < sequences[1].ids.len(), "the other should go on: {sequences:?}");
     }
 }
 

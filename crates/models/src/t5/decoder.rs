@@ -16,10 +16,18 @@ pub struct StepShape {
     pub source: usize,
 }
 
-/// What a step reads beside weights and variables.
+impl StepShape {
+    /// The name of the variable of the tokens that the rows go on from.
+    pub fn token_ids(&self) -> String {
+        format!("token_ids{}", self.rows)
+    }
+}
+
+/// What a step reads beside weights and caches.
 #[derive(Debug, Clone, Copy)]
 pub struct StepInputs {
-    /// u32 `[rows]`, below `vocab_size`: the token that each row goes on from.
+    /// u32 `[rows]`, below `vocab_size`: the token that each row goes on from. A variable, so that one step may choose what
+    /// the next reads.
     pub token_ids: Value,
     /// u32 `[rows][1 + length]`: how many tokens lie behind a row's token, then the slot of the cache that holds each.
     pub past: Value,
@@ -30,11 +38,11 @@ pub struct StepInputs {
 }
 
 impl StepInputs {
-    /// Declares the inputs `token_ids`, `past`, `slots` and `spans`.
+    /// Declares the variable for the token ids, by [`StepShape::token_ids`], and the inputs `past`, `slots` and `spans`.
     pub fn declare(g: &mut GraphBuilder, shape: StepShape) -> StepInputs {
         let StepShape { rows, length, .. } = shape;
         StepInputs {
-            token_ids: g.input("token_ids", &[rows], DType::U32),
+            token_ids: g.variable(&shape.token_ids(), &[rows], DType::U32),
             past: g.input("past", &[rows, 1 + length], DType::U32),
             slots: g.input("slots", &[rows], DType::U32),
             spans: g.input("spans", &[rows, 2], DType::U32),

@@ -1,5 +1,6 @@
 //! How long a T5 model takes on a device, beside what the device can do at best.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use kiln_engine::{DType, Device, EngineError, GraphBuilder, PlanId, Session, Ses
 
 use super::{Precision, Runner, T5, T5Config};
 use crate::error::ModelError;
-use crate::generate::Decoder;
+use crate::generate::{GenerateOptions, SpecialIds, generate};
 use crate::layout;
 use crate::measure::{Profile, Samples};
 use crate::seeded::SeededWeights;
@@ -28,7 +29,7 @@ pub struct T5Cost {
     pub encode: Vec<(usize, Samples)>,
     /// From a prompt to the first token.
     pub first_token: Samples,
-    /// Of each step of the decoder.
+    /// Of each step of the decoder: from the token before to its own; of the first, from the prompt.
     pub steps: Vec<Samples>,
     /// Of the products alone.
     pub products: Samples,
@@ -141,32 +142,40 @@ impl T5Bench {
                 self.runner.wait()
             })?);
         }
-        let prompt = [self.prompt(DECODE_PROMPT)];
-        let mut id = [self.runner.config().decoder_start_token_id];
-        let started = Instant::now();
-        self.runner.begin(&prompt, 1, tokens)?;
-        let mut decoding = Duration::ZERO;
-        for (step, samples) in cost.steps.iter_mut().enumerate() {
-            let duration = timed(|| {
-                id[0] = self.runner.argmax(&id, &[0])?[0];
-                Ok(())
-            })?;
-            if step == 0 {
-                // Not a step's own time: it waits for the encoder too.
-                cost.first_token.push(started.elapsed());
-            } else {
-                decoding += duration;
-            }
-            samples.push(duration);
+        let arrivals = self.decode(tokens)?;
+        // Not a step's own time: it waits for the encoder too.
+        cost.first_token.push(arrivals[0]);
+        cost.steps[0].push(arrivals[0]);
+        for (samples, both) in cost.steps[1..].iter_mut().zip(arrivals.windows(2)) {
+            samples.push(both[1] - both[0]);
         }
+        let decoding = arrivals[tokens - 1] - arrivals[0];
         let products = timed(|| Ok(self.products.run(tokens - 1)?))?;
         cost.shares.push(products.as_secs_f64() / decoding.as_secs_f64());
         cost.products.push(products / (tokens as u32 - 1));
         Ok(())
     }
 
+    /// Reads a prompt of [`DECODE_PROMPT`] and writes `tokens` tokens, as [`generate`] does it for anyone: the time from the
+    /// start to the arrival of each.
+    fn decode(&mut self, tokens: usize) -> Result<Vec<Duration>, ModelError> {
+        let prompt = [self.prompt(DECODE_PROMPT)];
+        let T5Config { decoder_start_token_id: decoder_start, pad_token_id: pad, .. } = *self.runner.config();
+        // However it goes on, it goes on.
+        let special = SpecialIds { decoder_start, eos: vec![], pad };
+        let options = GenerateOptions { max_new_tokens: tokens, ..GenerateOptions::default() };
+        let mut arrivals = Vec::with_capacity(tokens);
+        let started = Instant::now();
+        self.runner.begin(&prompt, 1, tokens)?;
+        generate(&mut self.runner, 0..1, &special, &options, &mut |_, _| {
+            arrivals.push(started.elapsed());
+            ControlFlow::Continue(())
+        })?;
+        Ok(arrivals)
+    }
+
     /// The time of a token behind a prompt of [`DECODE_PROMPT`]: the mean of `tokens` but the first, which waits for the
-    /// encoder.
+    /// encoder. As tokens arrive: the next step is under way before one is waited for.
     ///
     /// # Errors
     /// [`ModelError::Engine`] for a device failure.
@@ -175,16 +184,8 @@ impl T5Bench {
     /// For fewer than 2 tokens.
     pub fn token(&mut self, tokens: usize) -> Result<Duration, ModelError> {
         assert!(tokens >= 2, "there should be a step besides the first");
-        let mut id = [self.runner.config().decoder_start_token_id];
-        self.runner.begin(&[self.prompt(DECODE_PROMPT)], 1, tokens)?;
-        id[0] = self.runner.argmax(&id, &[0])?[0];
-        let decoding = timed(|| {
-            (1..tokens).try_for_each(|_| {
-                id[0] = self.runner.argmax(&id, &[0])?[0];
-                Ok(())
-            })
-        })?;
-        Ok(decoding / (tokens as u32 - 1))
+        let arrivals = self.decode(tokens)?;
+        Ok((arrivals[tokens - 1] - arrivals[0]) / (tokens as u32 - 1))
     }
 
     /// The time of the products alone, the mean over so many runs.

@@ -1,19 +1,20 @@
 //! A T5 model on a device: prompts are encoded once, then texts grow a token at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use kiln_engine::{
-    DType, Device, EngineError, Graph, GraphBuilder, Outputs, PlanId, Session, SessionMemory, Tensor,
+    DType, Device, EngineError, Graph, GraphBuilder, Pending, PlanId, Session, SessionMemory, Tensor,
     WeightSource,
 };
 use kiln_gpu::DeviceProfile;
 
 use super::decoder::{StepInputs, StepShape};
 use super::encoder::EncoderInputs;
+use super::histories::Histories;
 use super::{T5, T5Config};
 use crate::error::ModelError;
-use crate::generate::Decoder;
+use crate::generate::{Decoder, Likeliest};
 use crate::measure::{Profile, Samples};
 use crate::pack::{self, Budget};
 use crate::summary::named;
@@ -43,7 +44,8 @@ type EncoderKey = (usize, usize);
 enum Wanted {
     /// f32 `[rows][vocab_size]`.
     Logits,
-    /// u32 `[rows]`, and the logits of these, f32 `[rows]`.
+    /// u32 `[rows]`, and the logits of these, f32 `[rows]`. The next step may go on from these ids: they become the token
+    /// ids of the device.
     Argmax,
 }
 
@@ -56,8 +58,18 @@ const LARGEST: &str = "largest";
 struct Batch {
     shape: StepShape,
     spans: Tensor,
-    /// For each row the slots of the cache that hold its tokens so far.
-    histories: Vec<Vec<u32>>,
+    /// After the last step that was taken.
+    histories: Histories,
+    /// Steps that were started and not taken, the oldest first. Giving them up leaves nothing behind: what they put into
+    /// the cache lies in slots that no history has before another step has filled them again.
+    under_way: VecDeque<Step>,
+}
+
+/// A step that has been started.
+struct Step {
+    pending: Pending,
+    /// After it.
+    histories: Histories,
 }
 
 /// Lengths are rounded up to these: the attention reads no more than there is, so a longer plan only takes more memory.
@@ -133,7 +145,8 @@ impl Runner {
             .flat_map(|(start, length)| [*start as u32, (start + length) as u32].repeat(beams))
             .collect();
         let spans = Tensor::u32([shape.rows, 2], spans)?;
-        self.batch = Some(Batch { shape, spans, histories: vec![vec![]; shape.rows] });
+        let (histories, under_way) = (Histories::new(shape), VecDeque::new());
+        self.batch = Some(Batch { shape, spans, histories, under_way });
         Ok(())
     }
 
@@ -204,6 +217,7 @@ impl Runner {
                 // Tells whether there was anything to choose from: what is not a number wins.
                 let largest = g.pick(logits, ids)?;
                 g.output(LARGEST, largest);
+                g.assign(inputs.token_ids, ids)?;
             }
         }
         Ok(g.finish())
@@ -275,7 +289,8 @@ impl Runner {
         Ok(Profile::new(graph.name(), named(&graph), &timed, runs))
     }
 
-    /// Grows the text behind a prompt, two tokens a round: one as it is done, one kernel by kernel.
+    /// Grows the text behind a prompt, three tokens a round: two as it is done, the next step always on its way before one
+    /// is waited for, and one kernel by kernel.
     ///
     /// # Errors
     /// Those of [`begin`](Self::begin), and where the device has no timestamps.
@@ -285,66 +300,73 @@ impl Runner {
         rounds: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Profile, ModelError> {
-        let mut id = [self.config().decoder_start_token_id];
-        self.begin(&[prompt.to_vec()], 1, 2 * rounds + 1)?;
-        // The first waits for the encoder.
-        id[0] = self.argmax(&id, &[0])?[0];
+        let mut id = self.config().decoder_start_token_id;
+        self.begin(&[prompt.to_vec()], 1, 3 * rounds)?;
         let (mut runs, mut timed) = (Samples::default(), vec![]);
         for round in 0..rounds {
+            self.start(&[id], &[0])?;
+            self.follow()?;
+            // The very first waits for the encoder too.
+            self.chosen()?;
             let start = Instant::now();
-            let next = self.argmax(&id, &[0])?[0];
+            // Given up below, but the device is as busy as ever while the one before is waited for.
+            self.follow()?;
+            id = self.chosen()?[0].id;
             runs.push(start.elapsed());
+            self.wait()?;
             let plan = self.step_plan(Wanted::Argmax)?;
-            let inputs = self.step_inputs(&[next], &[0])?;
+            let before = self.restart(&[id], &[0])?;
+            let (histories, inputs) = self.batch().next(before)?;
             timed.push(self.session.time(plan, &borrowed(&inputs))?);
+            self.batch_mut().histories = histories;
             progress(round + 1);
         }
-        let batch = self.batch.as_ref().expect("a prompt should have been read");
-        let graph = self.decoder_graph((batch.shape, Wanted::Argmax))?;
+        let graph = self.decoder_graph((self.batch().shape, Wanted::Argmax))?;
         Ok(Profile::new(graph.name(), named(&graph), &timed, runs))
     }
 
-    /// One token for each row.
-    fn advance(&mut self, tokens: &[u32], parents: &[usize], wanted: Wanted) -> Result<Outputs, ModelError> {
-        let plan = self.step_plan(wanted)?;
-        let inputs = self.step_inputs(tokens, parents)?;
-        Ok(self.session.run(plan, &borrowed(&inputs))?)
+    /// The texts that are growing.
+    fn batch(&self) -> &Batch {
+        self.batch.as_ref().expect(BEGUN)
+    }
+
+    fn batch_mut(&mut self) -> &mut Batch {
+        self.batch.as_mut().expect(BEGUN)
     }
 
     fn step_plan(&mut self, wanted: Wanted) -> Result<PlanId, EngineError> {
-        let batch = self.batch.as_ref().expect("prompts should have been read before texts grow");
-        self.decoder((batch.shape, wanted))
+        self.decoder((self.batch().shape, wanted))
     }
 
-    /// What a step reads; from here on the tokens are part of the rows' histories.
-    fn step_inputs(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Inputs<4>, EngineError> {
-        let batch = self.batch.as_mut().expect("prompts should have been read before texts grow");
-        let StepShape { rows, length, .. } = batch.shape;
-        assert!(
-            tokens.len() == rows && parents.len() == rows,
-            "there should be a token and a parent for each of the {rows} rows"
-        );
-        let mut histories: Vec<Vec<u32>> = parents.iter().map(|&row| batch.histories[row].clone()).collect();
-        let mut past = vec![0; rows * (1 + length)];
-        let mut slots = vec![];
-        for (row, (history, past)) in histories.iter_mut().zip(past.chunks_exact_mut(1 + length)).enumerate()
-        {
-            let position = history.len();
-            assert!(position < length, "a text should end after the {length} tokens that were asked for");
-            past[0] = position as u32;
-            past[1..=position].copy_from_slice(history);
-            // Slots go by row and position, and no history holds a position twice: nothing that is read is lost.
-            let slot = (row * length + position) as u32;
-            slots.push(slot);
-            history.push(slot);
-        }
-        batch.histories = histories;
-        Ok([
-            ("token_ids", Tensor::u32([rows], tokens.to_vec())?),
-            ("past", Tensor::u32([rows, 1 + length], past)?),
-            ("slots", Tensor::u32([rows], slots)?),
-            ("spans", batch.spans.clone()),
-        ])
+    /// Gives up what is under way, and has the rows of the next step go on from these tokens, with the histories of these
+    /// rows. The plan of the step must have been loaded.
+    fn restart(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Histories, EngineError> {
+        let batch = self.batch_mut();
+        batch.under_way.clear();
+        let (rows, name) = (batch.shape.rows, batch.shape.token_ids());
+        let histories = batch.histories.of(parents);
+        self.session.write_variable(&name, &Tensor::u32([rows], tokens.to_vec())?)?;
+        Ok(histories)
+    }
+
+    /// Starts a step of rows with these histories, which goes on from the tokens that the device has.
+    fn submit(&mut self, plan: PlanId, before: Histories) -> Result<(), EngineError> {
+        let (histories, inputs) = self.batch().next(before)?;
+        let pending = self.session.submit(plan, &borrowed(&inputs))?;
+        self.batch_mut().under_way.push_back(Step { pending, histories });
+        Ok(())
+    }
+}
+
+const BEGUN: &str = "prompts should have been read before texts grow";
+
+impl Batch {
+    /// The histories after a step, and what it reads besides the tokens.
+    fn next(&self, before: Histories) -> Result<(Histories, Inputs<3>), EngineError> {
+        let past = before.tensor()?;
+        let mut histories = before;
+        let slots = Tensor::u32([self.shape.rows], histories.grow())?;
+        Ok((histories, [("past", past), ("slots", slots), ("spans", self.spans.clone())]))
     }
 }
 
@@ -363,21 +385,38 @@ impl Decoder for Runner {
     }
 
     fn logits(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let mut outputs = self.advance(tokens, parents, Wanted::Logits)?;
+        let plan = self.step_plan(Wanted::Logits)?;
+        let before = self.restart(tokens, parents)?;
+        let (histories, inputs) = self.batch().next(before)?;
+        let mut outputs = self.session.run(plan, &borrowed(&inputs))?;
+        self.batch_mut().histories = histories;
         Ok(outputs.take(LOGITS).expect("the plan should have this output").into_f32()?)
     }
 
-    fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<u32>, ModelError> {
-        let outputs = self.advance(tokens, parents, Wanted::Argmax)?;
-        let (ids, largest) = (outputs[ARGMAX].as_u32()?, outputs[LARGEST].as_f32()?);
-        if let Some(row) = largest.iter().position(|value| !value.is_finite()) {
-            let (token, value) = (ids[row] as usize, largest[row]);
-            let step = self.batch.as_ref().map_or(0, |batch| batch.histories[row].len() - 1);
-            return Err(ModelError::NotFiniteToken { prompt: row, step, token, value });
-        }
-        Ok(ids.to_vec())
+    fn start(&mut self, tokens: &[u32], parents: &[usize]) -> Result<(), ModelError> {
+        let plan = self.step_plan(Wanted::Argmax)?;
+        let before = self.restart(tokens, parents)?;
+        Ok(self.submit(plan, before)?)
+    }
+
+    fn follow(&mut self) -> Result<(), ModelError> {
+        let plan = self.step_plan(Wanted::Argmax)?;
+        let last = self.batch().under_way.back().expect(STARTED);
+        let before = last.histories.clone();
+        Ok(self.submit(plan, before)?)
+    }
+
+    fn chosen(&mut self) -> Result<Vec<Likeliest>, ModelError> {
+        let batch = self.batch_mut();
+        let Step { pending, histories } = batch.under_way.pop_front().expect(STARTED);
+        let outputs = pending.wait().inspect_err(|_| batch.under_way.clear())?;
+        batch.histories = histories;
+        let (ids, logits) = (outputs[ARGMAX].as_u32()?, outputs[LARGEST].as_f32()?);
+        Ok(ids.iter().zip(logits).map(|(&id, &logit)| Likeliest { id, logit }).collect())
     }
 }
+
+const STARTED: &str = "a step should have been started";
 
 /// Sizes of the encoder's plans. Several prompts go into one run as far as it holds them.
 fn budgets(window: usize) -> Vec<Budget> {
