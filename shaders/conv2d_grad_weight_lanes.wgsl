@@ -5,31 +5,34 @@
 //!     for TAPS x TAPS taps of stride 1; 0 outside of the input
 //!
 //! Tensors and flags are those of conv2d_grad_weight_gather, with one group. Input [..][WIDTH] and grad [..][COLS] have
-//! planes of in_blocks and out_blocks vectors, all of them whole. An image's outputs are cut into row_tiles units of ROWS
-//! rows; those of all images into `parts` runs of part_units, the last of which may be short or empty.
+//! planes of in_blocks loads of INS numbers and out_blocks of GRADS, all of them whole. An image's outputs are cut into
+//! row_tiles units of ROWS rows; those of all images into `parts` runs of part_units, the last of which may be short or empty.
 //!
 //! For software adapters whose subgroups are the eight lanes of a vector; conv2d_lanes is the forward direction. A workgroup
 //! is one: it makes all taps of eight channels of the output, one to a lane, by ICS of the input, in registers. Each lane
 //! loads the gradients of its own channel. The inputs are the same for all: the rows that meet a unit follow each other in
-//! memory, each lane loads another vector of them, and shuffles hand them on. With WORD=u64 a load takes eight gradients:
-//! out_blocks and the vectors of a unit are even. Order: tiles of oc, tiles of ic, parts.
+//! memory, each lane loads another vector of them, and shuffles hand them on. Order: tiles of oc, tiles of ic, parts.
 //!
 //! Rows past the last of an image count with gradients of 0, so that a NaN of the input may reach more taps than meet it.
 //!
 //! What shaped it, on lavapipe: see conv2d_lanes. Some 800 multiply-adds a step are best: twice as many, from two channels of
-//! the input more, were slower than one. Rates against conv2d_grad_weight_rows, a hundred images (CPU time): five_12 1.35,
+//! the input more, were slower than one. Loads of 64-bit words: 1.06 (five_12) to 1.2 times as fast; halves of the lanes with
+//! four channels of the output each, and channels of the input of their own, which leaves no lane of 20 channels idle: no
+//! faster for the loads that it takes. Rates against conv2d_grad_weight_rows, a hundred images (CPU time): five_12 1.35,
 //! three_10 1.5, three_28 1.4, three_26 1.35, three_12 1.15; 32 images, three_same8 1.55, three_same16 1.25.
 //!
-//! uses: eight, grid, shared_rows, window
+//! uses: grid, shared_rows, window, words
 //! subgroups: 8
 //! variants:
-//!   five_12      TAPS=5 WIDTH=12 PAD=0 ROWS=4  ICS=1 WORD=u64 BITS=64
-//!   three_28     TAPS=3 WIDTH=28 PAD=0 ROWS=2  ICS=1 WORD=u32 BITS=32
-//!   three_26     TAPS=3 WIDTH=26 PAD=0 ROWS=2  ICS=2 WORD=u64 BITS=64
-//!   three_12     TAPS=3 WIDTH=12 PAD=0 ROWS=10 ICS=1 WORD=u32 BITS=32
-//!   three_10     TAPS=3 WIDTH=10 PAD=0 ROWS=8  ICS=2 WORD=u64 BITS=64
-//!   three_same16 TAPS=3 WIDTH=16 PAD=1 ROWS=4  ICS=2 WORD=u64 BITS=64
-//!   three_same8  TAPS=3 WIDTH=8  PAD=1 ROWS=8  ICS=2 WORD=u64 BITS=64
+//!   five_12         TAPS=5 WIDTH=12 PAD=0 ROWS=4  ICS=1 WORD=u64 BITS=64 INS=8 INPUT=vec4<u64> GRADS=8 GRAD=vec4<u64>
+//!   three_28        TAPS=3 WIDTH=28 PAD=0 ROWS=2  ICS=1 WORD=u64 BITS=64 INS=8 INPUT=vec4<u64> GRADS=4 GRAD=vec2<u64>
+//!   three_28_plain  TAPS=3 WIDTH=28 PAD=0 ROWS=2  ICS=1 WORD=u32 BITS=32 INS=4 INPUT=vec4<u32> GRADS=4 GRAD=vec4<u32>
+//!   three_26        TAPS=3 WIDTH=26 PAD=0 ROWS=2  ICS=2 WORD=u64 BITS=64 INS=4 INPUT=vec2<u64> GRADS=8 GRAD=vec4<u64>
+//!   three_12        TAPS=3 WIDTH=12 PAD=0 ROWS=10 ICS=1 WORD=u64 BITS=64 INS=8 INPUT=vec4<u64> GRADS=4 GRAD=vec2<u64>
+//!   three_12_plain  TAPS=3 WIDTH=12 PAD=0 ROWS=10 ICS=1 WORD=u32 BITS=32 INS=4 INPUT=vec4<u32> GRADS=4 GRAD=vec4<u32>
+//!   three_10        TAPS=3 WIDTH=10 PAD=0 ROWS=8  ICS=2 WORD=u64 BITS=64 INS=4 INPUT=vec2<u64> GRADS=8 GRAD=vec4<u64>
+//!   three_same16    TAPS=3 WIDTH=16 PAD=1 ROWS=4  ICS=2 WORD=u64 BITS=64 INS=8 INPUT=vec4<u64> GRADS=8 GRAD=vec4<u64>
+//!   three_same8     TAPS=3 WIDTH=8  PAD=1 ROWS=8  ICS=2 WORD=u64 BITS=64 INS=8 INPUT=vec4<u64> GRADS=8 GRAD=vec4<u64>
 
 const THREADS: u32 = 8u;
 const TAPS: u32 = 5u;
@@ -40,11 +43,17 @@ const ICS: u32 = 2u;
 alias WORD = u32;
 const BITS: u32 = 32u;
 const COLS: u32 = WIDTH + 2u * PAD - (TAPS - 1u);
-// Rows of inputs that meet a unit, and the loads that all lanes together take for them.
+// Rows of inputs that meet a unit.
 const IN_ROWS: u32 = ROWS + (TAPS - 1u);
-const LOADS: u32 = (IN_ROWS * WIDTH + 31u) / 32u;
-// Eights of gradients of a unit.
-const GRADS: u32 = (ROWS * COLS + 7u) / 8u;
+// Numbers of a load of the input and of the gradient.
+const INS: u32 = 4u;
+alias INPUT = vec4<u32>;
+const GRADS: u32 = 4u;
+alias GRAD = vec4<u32>;
+const TILES: u32 = 1u;
+// Loads of a unit's gradients, and the words of one.
+const GRAD_LOADS: u32 = (ROWS * COLS + (GRADS - 1u)) / GRADS;
+const GRAD_WORDS: u32 = GRADS * 32u / BITS;
 // Columns of a loop that is unrolled.
 const STRETCH: u32 = (COLS + 1u) / 2u;
 
@@ -63,11 +72,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> grad: array<vec4<WORD>>;
+@group(0) @binding(1) var<storage, read> input: array<INPUT>;
+@group(0) @binding(2) var<storage, read> grad: array<GRAD>;
 @group(0) @binding(3) var<storage, read_write> output: array<f32>;
 
-alias Grads = array<f32, 8u * GRADS>;
+alias Grads = array<f32, GRADS * GRAD_LOADS>;
 alias Sums = array<f32, ICS * TAPS * TAPS>;
 
 // A row of the taps by columns from `first` on of a row of gradients and the row of inputs that meets both.
@@ -134,24 +143,23 @@ fn meet(sum: ptr<function, Sums>, g: ptr<function, Grads>, plane: u32, first: i3
     feed(sum, g, &x, ic, 11u);
 }
 
-// A unit's gradients, from the block `first` of the plane that begins at the block `plane`; zeros past the plane's end.
+// A unit's gradients, from load `first` of the plane on that begins at load `plane`; zeros past the plane's end.
 fn load_grads(g: ptr<function, Grads>, plane: u32, first: u32) {
-    for (var i = 0u; i < GRADS; i++) {
-        let block = first + 2u * i;
-        let at = plane + window_clamp(i32(block), params.out_blocks);
-        let next = plane + window_clamp(i32(block + 1u), params.out_blocks);
-        // With u64 both are halves of one element.
-        let numbers = eight(grad[at * STEP / 2u], grad[next * STEP / 2u]);
-        let low = select(vec4<f32>(), numbers[0], block < params.out_blocks);
-        let high = select(vec4<f32>(), numbers[1], block + 1u < params.out_blocks);
-        (*g)[8u * i] = low.x;
-        (*g)[8u * i + 1u] = low.y;
-        (*g)[8u * i + 2u] = low.z;
-        (*g)[8u * i + 3u] = low.w;
-        (*g)[8u * i + 4u] = high.x;
-        (*g)[8u * i + 5u] = high.y;
-        (*g)[8u * i + 6u] = high.z;
-        (*g)[8u * i + 7u] = high.w;
+    for (var i = 0u; i < GRAD_LOADS; i++) {
+        let inside = first + i < params.out_blocks;
+        let words = grad[plane + window_clamp(i32(first + i), params.out_blocks)];
+        let a = select(vec4<f32>(), four(words[0], words[1], words[2u % GRAD_WORDS], words[3u % GRAD_WORDS]), inside);
+        (*g)[GRADS * i] = a.x;
+        (*g)[GRADS * i + 1u] = a.y;
+        (*g)[GRADS * i + 2u] = a.z;
+        (*g)[GRADS * i + 3u] = a.w;
+        if (GRADS == 8u) {
+            let b = select(vec4<f32>(), four(words[2u % GRAD_WORDS], words[3u % GRAD_WORDS], words[0], words[1]), inside);
+            (*g)[GRADS * i + 4u] = b.x;
+            (*g)[GRADS * i + 5u] = b.y;
+            (*g)[GRADS * i + 6u] = b.z;
+            (*g)[GRADS * i + 7u] = b.w;
+        }
     }
 }
 
@@ -178,8 +186,8 @@ fn main(
         let n = unit / params.row_tiles;
         let row_tile = unit % params.row_tiles;
         var g: Grads;
-        load_grads(&g, (n * params.out_channels + own) * params.out_blocks, row_tile * (ROWS * COLS / 4u));
-        let first = i32(row_tile * (ROWS * WIDTH / 4u) + lane) - i32(PAD * WIDTH / 4u);
+        load_grads(&g, (n * params.out_channels + own) * params.out_blocks, row_tile * (ROWS * COLS / GRADS));
+        let first = i32(row_tile * (ROWS * WIDTH / INS) + lane) - i32(PAD * WIDTH / INS);
         let channels = n * params.in_channels;
         meet(&sum, &g, (channels + ic) * params.in_blocks, first, 0u);
         meet(&sum, &g, (channels + window_clamp(i32(ic) + 1, params.in_channels)) * params.in_blocks, first, 1u);

@@ -4,10 +4,13 @@
 //! hands on.
 //!
 //! The kernel declares TAPS, PAD on either side, COLS = WIDTH + 2 PAD - TAPS + 1 and OUT_ROWS, the rows of outputs that an
-//! invocation keeps; binds weight as array<vec4<WORD>>, WEIGHTS eights a channel; and uses eight, shared_rows and window.
+//! invocation keeps; OUTS, the numbers of a store, 4 or 8, and OUTPUT, the vector of WORD that holds them; ACTIVATION. It
+//! binds weight as array<vec4<WORD>>, WEIGHTS eights a channel; and uses activation, eight, shared_rows, window and words.
 
 // Eights of a channel's taps.
 const WEIGHTS: u32 = (TAPS * TAPS + 7u) / 8u;
+// Words of a store.
+const OUT_WORDS: u32 = OUTS * 32u / BITS;
 // Columns of a loop that is unrolled.
 const STRETCH: u32 = 16u;
 
@@ -55,4 +58,33 @@ fn multiply(sum: ptr<function, Sums>, w: ptr<function, Taps>, x: ptr<function, R
             stretch(sum, w, x, row, u32(kh), STRETCH);
         }
     }
+}
+
+// Four sums from number `first` on, as outputs of a channel whose bias is `added`.
+fn outputs(sum: ptr<function, Sums>, first: u32, added: f32) -> vec4<f32> {
+    return vec4<f32>(
+        activate(ACTIVATION, (*sum)[first] + added),
+        activate(ACTIVATION, (*sum)[first + 1u] + added),
+        activate(ACTIVATION, (*sum)[first + 2u] + added),
+        activate(ACTIVATION, (*sum)[first + 3u] + added),
+    );
+}
+
+// What a store writes: a and b, or a alone where it takes four numbers.
+fn stored(a: vec4<f32>, b: vec4<f32>) -> OUTPUT {
+    var words: OUTPUT;
+    if (BITS == 32u) {
+        words[0] = word(a.x, 0.0);
+        words[1] = word(a.y, 0.0);
+        words[2u % OUT_WORDS] = word(a.z, 0.0);
+        words[3u % OUT_WORDS] = word(a.w, 0.0);
+        return words;
+    }
+    words[0] = word(a.x, a.y);
+    words[1] = word(a.z, a.w);
+    if (OUTS == 8u) {
+        words[2u % OUT_WORDS] = word(b.x, b.y);
+        words[3u % OUT_WORDS] = word(b.z, b.w);
+    }
+    return words;
 }

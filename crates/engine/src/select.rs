@@ -12,7 +12,7 @@ mod winograd;
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::{
     attention_grad_packed, attention_grad_sums_packed, attention_packed, attention_row, cached_attention_row,
-    pool2d_max_pairs, pool2d_row,
+    pool2d_max_grad_pairs, pool2d_max_pairs, pool2d_row,
 };
 
 use crate::window::Axis;
@@ -103,9 +103,21 @@ pub(crate) fn pool2d_pairs(profile: &DeviceProfile, axes: &[Axis; 2]) -> Option<
         window && axis.padded() == axis.input && axis.input.is_multiple_of(2)
     };
     let fits = profile.kind.is_software() && axes.iter().all(halves);
-    [Variant::Four, Variant::Two]
-        .into_iter()
-        .find(|variant| fits && axes[1].input.is_multiple_of(2 * variant.windows() as usize))
+    [Variant::Wide, Variant::Four, Variant::Two].into_iter().find(|variant| {
+        let words = variant.bits() == 32 || profile.int64;
+        fits && words && axes[1].input.is_multiple_of(2 * variant.windows() as usize)
+    })
+}
+
+/// How many such windows the gradient makes at once, in rows of so many elements, an even number: more than two on software
+/// adapters alone, where a load costs about the same whatever its width.
+pub(crate) fn pool2d_grad_pairs(profile: &DeviceProfile, width: usize) -> pool2d_max_grad_pairs::Variant {
+    use pool2d_max_grad_pairs::Variant;
+    match width {
+        _ if width.is_multiple_of(8) && profile.kind.is_software() && profile.int64 => Variant::Four,
+        _ if width.is_multiple_of(4) => Variant::Two,
+        _ => Variant::One,
+    }
 }
 
 /// The kernel that pools several neighbours of a row from the same columns, where windows overlap or touch and their
@@ -241,6 +253,28 @@ mod tests {
     use kiln_gpu::{DeviceKind, Limits};
 
     use super::*;
+
+    #[test]
+    fn windows_go_by_as_many_as_a_row_is_made_of() {
+        let options = |width| {
+            let padding = crate::window::Padding::Valid;
+            Axis::pair([2; 2], [2; 2], padding, [1; 2], [6, width]).expect("the windows should fit")
+        };
+        let narrow = DeviceProfile { int64: false, ..lavapipe() };
+        let gpu = DeviceProfile { kind: kiln_gpu::DeviceKind::Discrete, ..lavapipe() };
+        use pool2d_max_grad_pairs::Variant as Grad;
+        use pool2d_max_pairs::Variant as Max;
+        for (profile, width, max, grad) in [
+            (lavapipe(), 24, Some(Max::Wide), Grad::Four),
+            (narrow.clone(), 24, Some(Max::Four), Grad::Two),
+            (lavapipe(), 12, Some(Max::Two), Grad::Two),
+            (lavapipe(), 10, None, Grad::One),
+            (gpu, 24, None, Grad::Two),
+        ] {
+            assert_eq!(pool2d_pairs(&profile, &options(width)), max, "{width}, {profile:?}");
+            assert_eq!(pool2d_grad_pairs(&profile, width), grad, "{width}, {profile:?}");
+        }
+    }
 
     #[test]
     fn tokens_that_share_their_keys_are_few() {

@@ -97,6 +97,18 @@ impl Axis {
         Ok([height.fitting("height", height.stride - 1)?, width.fitting("width", width.stride - 1)?])
     }
 
+    /// How many taps of all windows together meet the input rather than the padding.
+    pub fn taps_inside(&self) -> usize {
+        let outputs = self.output();
+        let met = |tap: usize| {
+            let ahead = tap * self.dilation;
+            // Windows that begin early enough for the tap to lie before some place, places counted from the padding's start.
+            let before = |place: usize| place.saturating_sub(ahead).div_ceil(self.stride).min(outputs);
+            before(self.before + self.input) - before(self.before)
+        };
+        (0..self.kernel).map(met).sum()
+    }
+
     fn resolve_pair(
         kernel: [usize; 2],
         stride: [usize; 2],
@@ -216,6 +228,26 @@ mod tests {
         let windows = (axis.padded() as f64 - axis.span() as f64) / axis.stride as f64;
         let windows = (windows.ceil() + 1.0) as usize;
         windows - usize::from((windows - 1) * axis.stride >= axis.before + axis.input)
+    }
+
+    #[test]
+    fn taps_that_meet_the_input_are_counted() {
+        for (input, kernel, before) in
+            (1..=7).flat_map(|n| (1..=4).flat_map(move |k| (0..=4).map(move |p| (n, k, p))))
+        {
+            for (stride, dilation, after) in [(1, 1, 0), (1, 1, 4), (2, 1, 1), (3, 2, 3), (1, 3, 2)] {
+                let axis = Axis { input, kernel, stride, dilation, before, after };
+                if axis.span() > axis.padded() {
+                    continue;
+                }
+                let met = |output: usize| {
+                    let places = (0..kernel).map(|tap| output * stride + tap * dilation);
+                    places.filter(|place| (before..before + input).contains(place)).count()
+                };
+                let expected: usize = (0..axis.output()).map(met).sum();
+                assert_eq!(axis.taps_inside(), expected, "{axis:?}");
+            }
+        }
     }
 
     #[test]

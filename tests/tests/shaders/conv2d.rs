@@ -557,16 +557,22 @@ fn by_lanes(case: impl Fn(usize, usize, usize) -> Case, rows: usize, turn: usize
     ]
 }
 
-/// The parameters of the kernels that go by planes of whole vectors.
+/// Workgroups of eight lanes that have `at_once` of some tiles, and a channel each of one of them.
+fn by_subgroups(tiles: usize, channels: usize, at_once: u32) -> usize {
+    let at_once = at_once as usize;
+    tiles.div_ceil(at_once) * channels.div_ceil(8 / at_once)
+}
+
+/// The parameters of the kernels that go by planes of whole loads and stores.
 macro_rules! plane_params {
-    ($kernel:ident, $case:expr, $row_tiles:expr) => {{
-        let blocks = |extents: [usize; 2]| u(extents[0] * extents[1] / 4);
+    ($kernel:ident, $case:expr, $variant:expr, $row_tiles:expr) => {{
+        let blocks = |extents: [usize; 2], numbers: u32| u(extents[0] * extents[1]) / numbers;
         $kernel::Params {
             batch: u($case.batch),
             in_channels: u($case.group_in),
             out_channels: u($case.group_out),
-            in_blocks: blocks($case.input),
-            out_blocks: blocks($case.output()),
+            in_blocks: blocks($case.input, $variant.ins()),
+            out_blocks: blocks($case.output(), $variant.outs()),
             row_tiles: u($row_tiles),
             flags: $case.flags(),
         }
@@ -589,16 +595,17 @@ fn lanes() {
         let whole = |group_in, group_out, outputs| Case {
             kernel: [taps; 2],
             padding: [[pad; 2]; 2],
-            ..Case::new(2, [1, group_in, group_out], [outputs + taps - 1 - 2 * pad, width])
+            ..Case::new(3, [1, group_in, group_out], [outputs + taps - 1 - 2 * pad, width])
         };
-        // A tile of the image, several, and parts of one; planes are whole vectors.
+        // A tile of the image, several, and parts of one; planes are whole loads and stores.
         let case = |group_in, group_out, outputs: usize| {
-            let in_fours = |outputs: &usize| {
+            let in_blocks = |outputs: &usize| {
                 let case = whole(1, 1, *outputs);
-                let output = case.output();
-                [case.input, output].iter().all(|extents| (extents[0] * extents[1]).is_multiple_of(4))
+                let elements = [case.input, case.output()].map(|extents| extents[0] * extents[1]);
+                let numbers = [variant.ins(), variant.outs()];
+                elements.iter().zip(numbers).all(|(count, by)| count.is_multiple_of(by as usize))
             };
-            let fits = |outputs: &usize| outputs + taps > 1 + 2 * pad && in_fours(outputs);
+            let fits = |outputs: &usize| outputs + taps > 1 + 2 * pad && in_blocks(outputs);
             let outputs =
                 if height > 0 { rows } else { (outputs..).find(fits).expect("a height should fit") };
             whole(group_in, group_out, outputs)
@@ -606,14 +613,14 @@ fn lanes() {
         for case in by_lanes(case, rows, turn) {
             check(gpu, variant.kernel(), &case, |tensors| {
                 let row_tiles = case.output()[0].div_ceil(rows);
-                let params = plane_params!(conv2d_lanes, case, row_tiles);
+                let params = plane_params!(conv2d_lanes, case, variant, row_tiles);
                 let overrides = conv2d_lanes::Overrides {
                     activation: case.activation,
                     residual: u32::from(case.residual),
                 }
                 .pairs();
                 let binds = case.binds(tensors, &by_taps(&case, &tensors.weight));
-                let groups = case.batch * row_tiles * case.group_out.div_ceil(8);
+                let groups = by_subgroups(case.batch * row_tiles, case.group_out, variant.tiles());
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
             });
         }
@@ -635,21 +642,22 @@ fn spread() {
         let case = |group_in, group_out, height| Case {
             kernel: [taps; 2],
             padding: [[taps - 1; 2]; 2],
-            // Widths are whole vectors; the outputs are where the height is even.
-            ..Case::new(2, [1, group_in, group_out], [height, width])
+            // Widths are whole loads; the outputs are whole stores where the height is even. Of three images, where two
+            // go together, one is alone.
+            ..Case::new(3, [1, group_in, group_out], [height, width])
         };
         let even = |group_in, group_out, height: usize| case(group_in, group_out, height.next_multiple_of(2));
         for case in by_lanes(even, rows, turn) {
             check(gpu, variant.kernel(), &case, |tensors| {
                 let row_tiles = case.input[0].div_ceil(rows);
-                let params = plane_params!(conv2d_spread, case, row_tiles);
+                let params = plane_params!(conv2d_spread, case, variant, row_tiles);
                 let overrides = conv2d_spread::Overrides {
                     activation: case.activation,
                     residual: u32::from(case.residual),
                 }
                 .pairs();
                 let binds = case.binds(tensors, &by_taps(&case, &tensors.weight));
-                let groups = case.batch * case.group_out.div_ceil(8);
+                let groups = by_subgroups(case.batch, case.group_out, variant.tiles());
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
             });
         }

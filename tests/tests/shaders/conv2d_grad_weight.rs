@@ -380,11 +380,11 @@ fn lanes() {
                 padding: [[pad; 2]; 2],
                 ..Case::new(batch, [1, ic, oc], [outputs + taps - 1 - 2 * pad, width])
             };
-            let numbers = if variant.bits() == 64 { 8 } else { 4 };
+            let [ins, grads] = [variant.ins(), variant.grads()].map(|count| count as usize);
             let whole = |outputs: &usize| {
                 let case = of(*outputs);
                 let [[in_h, in_w], [out_h, out_w]] = [case.input, case.output()];
-                (in_h * in_w).is_multiple_of(4) && (out_h * out_w).is_multiple_of(numbers)
+                (in_h * in_w).is_multiple_of(ins) && (out_h * out_w).is_multiple_of(grads)
             };
             of((outputs.max(2 * pad)..).find(whole).expect("a height should fit"))
         };
@@ -410,8 +410,8 @@ fn lanes() {
                 batch: u(case.batch),
                 in_channels: u(case.group_in),
                 out_channels: u(case.group_out),
-                in_blocks: u(case.input[0] * case.input[1] / 4),
-                out_blocks: u(out_h * out_w / 4),
+                in_blocks: u(case.input[0] * case.input[1]) / variant.ins(),
+                out_blocks: u(out_h * out_w) / variant.grads(),
                 row_tiles: u(row_tiles),
                 parts: u(case.parts),
                 part_units: u(part_units),

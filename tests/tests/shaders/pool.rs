@@ -207,6 +207,9 @@ fn adaptive_windows() {
 fn pairs() {
     let Some(gpu) = device::gpu() else { return };
     for variant in pool2d_max_pairs::Variant::ALL {
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
         let windows = variant.windows() as usize;
         for [planes_of, pairs, row_groups] in sweep::shapes([&[1, 2, 3], &[1, 2, 7], &sweep::sizes(8)]) {
             let shape = [planes_of, 2, 2 * pairs, 2 * windows * row_groups];

@@ -225,9 +225,16 @@ impl OpRules for Conv2d {
     }
 
     fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
-        let depth = self.geometry(inputs[0], inputs[1]).map_or(0, |geometry| geometry.depth() as u64);
         let elements = work::elements(output);
-        Work::products(elements.saturating_mul(depth)).and(self.epilogue.operations(elements))
+        let products = self.geometry(inputs[0], inputs[1]).map_or(0, |geometry| match self.weight {
+            ConvWeight::Plain | ConvWeight::Panels { .. } => elements.saturating_mul(geometry.depth() as u64),
+            // The kernels whose lanes have a channel each leave out what meets the padding.
+            ConvWeight::Taps { .. } => {
+                let [height, width] = geometry.axes.map(|axis| axis.taps_inside());
+                work::product(&[geometry.batch, geometry.out_channels, geometry.group_in(), height, width])
+            }
+        });
+        Work::products(products).and(self.epilogue.operations(elements))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -313,6 +320,23 @@ mod tests {
             let expected = expected.map(<[usize]>::to_vec).map_err(str::to_owned);
             assert_eq!(infer(*op, shapes), expected, "{op:?} of {shapes:?}");
         }
+    }
+
+    /// As the gradient of a convolution without padding is: half of its products meet the padding.
+    #[test]
+    fn products_with_padding_count_where_they_are_made() {
+        let options = ConvOptions { padding: Padding::all(2), ..Default::default() };
+        let image = TensorDesc::f32([2, 5, 4, 3]);
+        let work = |weight, shape: [usize; 4]| {
+            let op = Conv2d { weight, ..Conv2d::new(options) };
+            let weight = TensorDesc::f32(shape);
+            let output = op.infer(&[&image, &weight]).expect("the convolution should fit");
+            assert_eq!(output.shape, [2, 8, 6, 5]);
+            op.work(&[&image, &weight], &output).multiply_adds
+        };
+        assert_eq!(work(ConvWeight::Plain, [8, 5, 3, 3]), 2 * 8 * 5 * 6 * 5 * 9);
+        // Each of 4 x 3 numbers meets all nine taps.
+        assert_eq!(work(ConvWeight::Taps { kernel: [3, 3] }, [8, 5, 1, 16]), 2 * 8 * 5 * 4 * 3 * 9);
     }
 
     #[test]

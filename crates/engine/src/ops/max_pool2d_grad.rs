@@ -7,6 +7,7 @@ use super::{OpRules, Pool2d, PoolOptions, Pooling, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::{Block, Lowering};
 use crate::patches::Patches;
+use crate::select;
 use crate::tensor::{DType, TensorDesc};
 use crate::window::Axis;
 
@@ -95,10 +96,7 @@ fn lower_pairs(
     [out_h, _]: [u32; 2],
 ) -> Result<()> {
     let (in_h, in_w) = (height.input as u32, width.input as u32);
-    let variant = match in_w.is_multiple_of(4) {
-        true => pool2d_max_grad_pairs::Variant::Two,
-        false => pool2d_max_grad_pairs::Variant::One,
-    };
+    let variant = select::pool2d_grad_pairs(lowering.profile, width.input);
     let row_groups = in_w / (2 * variant.windows());
     let pairs = block.elements / (in_h * in_w) * in_h.div_ceil(2);
     let params = pool2d_max_grad_pairs::Params { count: pairs * row_groups, row_groups, in_h, out_h };

@@ -29,17 +29,23 @@ pub(crate) fn conv2d_by_taps(profile: &DeviceProfile, geometry: &ConvGeometry) -
         return None;
     }
     let words = |bits: u32| bits == 32 || profile.int64;
+    // Planes are whole loads, and whole stores.
+    let whole = |ins: u32, outs: u32| {
+        (height.input * width.input).is_multiple_of(ins as usize)
+            && (height.output() * width.output()).is_multiple_of(outs as usize)
+    };
     let spreads = |variant: &conv2d_spread::Variant| {
         let [taps, wide] = [variant.taps(), variant.width()].map(|count| count as usize);
         let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, taps - 1));
         let ends = spread_iterations(*variant, geometry) <= SOFTWARE_ITERATIONS;
-        window && width.input == wide && words(variant.bits()) && ends
+        window && width.input == wide && words(variant.bits()) && whole(variant.ins(), variant.outs()) && ends
     };
     let takes = |variant: &conv2d_lanes::Variant| {
         let [taps, wide, pad, high] =
             [variant.taps(), variant.width(), variant.pad(), variant.height()].map(|count| count as usize);
         let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, pad));
-        window && width.input == wide && (high == 0 || height.input == high) && words(variant.bits())
+        let fits = width.input == wide && (high == 0 || height.input == high);
+        window && fits && words(variant.bits()) && whole(variant.ins(), variant.outs())
     };
     let spread = conv2d_spread::Variant::ALL.iter().copied().find(spreads).map(ConvKernel::Spread);
     spread.or_else(|| conv2d_lanes::Variant::ALL.iter().copied().find(takes).map(ConvKernel::Lanes))

@@ -90,12 +90,15 @@ pub(crate) fn weight_grad_parts(profile: &DeviceProfile, geometry: &ConvGeometry
 /// The variant whose lanes share the inputs, if one is made for maps of that width: where it is, it is the fastest.
 fn lanes(profile: &DeviceProfile, geometry: &ConvGeometry) -> Option<conv2d_grad_weight_lanes::Variant> {
     let [height, width] = &geometry.axes;
-    let pixels = height.output() * width.output();
+    let [inputs, outputs] = [height.input * width.input, height.output() * width.output()];
     let takes = |variant: &conv2d_grad_weight_lanes::Variant| {
         let [taps, wide, pad] = [variant.taps(), variant.width(), variant.pad()].map(|count| count as usize);
-        let eights = variant.bits() == 64;
+        let words = variant.bits() == 32 || profile.int64;
         let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, pad));
-        window && width.input == wide && (!eights || profile.int64 && pixels.is_multiple_of(8))
+        // Planes are whole loads.
+        let whole =
+            inputs.is_multiple_of(variant.ins() as usize) && outputs.is_multiple_of(variant.grads() as usize);
+        window && width.input == wide && words && whole
     };
     let variants = conv2d_grad_weight_lanes::Variant::ALL.iter().copied();
     variants.filter(|_| fills_lanes(profile, geometry)).find(takes)

@@ -147,17 +147,17 @@ macro_rules! window_params {
     }};
 }
 
-/// The parameters of a kernel that goes by planes of whole vectors.
+/// The parameters of a kernel that goes by planes of whole loads and stores.
 macro_rules! plane_params {
-    ($kernel:ident, $launch:expr, $row_tiles:expr) => {{
+    ($kernel:ident, $launch:expr, $variant:expr, $row_tiles:expr) => {{
         let geometry = $launch.geometry;
-        let blocks = |extents: [usize; 2]| (extents.iter().product::<usize>() / 4) as u32;
+        let blocks = |extents: [usize; 2], numbers: u32| extents.iter().product::<usize>() as u32 / numbers;
         $kernel::Params {
             batch: $launch.batch() as u32,
             in_channels: geometry.in_channels as u32,
             out_channels: geometry.out_channels as u32,
-            in_blocks: blocks(geometry.axes.map(|axis| axis.input)),
-            out_blocks: blocks(geometry.output()),
+            in_blocks: blocks(geometry.axes.map(|axis| axis.input), $variant.ins()),
+            out_blocks: blocks(geometry.output(), $variant.outs()),
             row_tiles: $row_tiles as u32,
             flags: u32::from($launch.op.epilogue.bias),
         }
@@ -219,16 +219,17 @@ impl Launch<'_> {
             }
             ConvKernel::Lanes(variant) => {
                 let row_tiles = height.div_ceil(variant.rows() as usize);
-                let params = plane_params!(conv2d_lanes, self, row_tiles);
-                let workgroups = self.batch() * row_tiles * self.panels(variant.threads());
+                let params = plane_params!(conv2d_lanes, self, variant, row_tiles);
+                let workgroups =
+                    self.workgroups(self.batch() * row_tiles, variant.tiles(), variant.threads());
                 dispatch!(conv2d_lanes, self, lowering, variant, params, workgroups)
             }
             ConvKernel::Spread(variant) => {
                 let row_tiles = geometry.axes[0].input.div_ceil(variant.rows() as usize);
                 lowering
                     .check_iterations(looped(row_tiles as u64, looped(geometry.in_channels as u64, 0)))?;
-                let params = plane_params!(conv2d_spread, self, row_tiles);
-                let workgroups = self.batch() * self.panels(variant.threads());
+                let params = plane_params!(conv2d_spread, self, variant, row_tiles);
+                let workgroups = self.workgroups(self.batch(), variant.tiles(), variant.threads());
                 dispatch!(conv2d_spread, self, lowering, variant, params, workgroups)
             }
             ConvKernel::Depthwise(variant, sharing) => {
@@ -283,8 +284,8 @@ impl Launch<'_> {
         self.block.rows.len()
     }
 
-    /// Workgroups of so many lanes that have a channel each.
-    fn panels(&self, lanes: u32) -> usize {
-        self.geometry.out_channels.div_ceil(lanes as usize)
+    /// Workgroups whose `lanes` have `at_once` of so many tiles, and a channel each of one of them.
+    fn workgroups(&self, tiles: usize, at_once: u32, lanes: u32) -> usize {
+        tiles.div_ceil(at_once as usize) * self.geometry.out_channels.div_ceil((lanes / at_once) as usize)
     }
 }
