@@ -4,12 +4,12 @@
 //!
 //! or 0 in place of what is below it, where RELU is not 0. Batch normalisation, torch.nn.functional.batch_norm, by
 //! whatever statistics it is given. Channels are the middle dimension of [n][channels][inner]; the tensors of one
-//! number a channel are [channels]. `inner` counts LOADs: four numbers each where planes are made of whole vectors,
-//! since a load costs the same whatever its width. NaN passes through. LANES invocations make up to LANES * STEPS
-//! neighbours of one plane. `narrow` gives a run to one invocation, for software adapters and for planes of few
-//! elements; `wide` gives a workgroup neighbouring elements, with one channel for all of it. Where planes are single
-//! elements and the channels make whole vectors, `across` takes four channels as one. A load has WIDTH elements of each
-//! of CHANNELS channels.
+//! number a channel are [channels], and the variances are those from `variances` on. `inner` counts LOADs: four numbers
+//! each where planes are made of whole vectors, since a load costs the same whatever its width. NaN passes through.
+//! LANES invocations make up to LANES * STEPS neighbours of one plane. `narrow` gives a run to one invocation, for
+//! software adapters and for planes of few elements; `wide` gives a workgroup neighbouring elements, with one channel
+//! for all of it. Where planes are single elements and the channels make whole vectors, `across` takes four channels as
+//! one. A load has WIDTH elements of each of CHANNELS channels.
 //!
 //! uses: grid, plane
 //! variants:
@@ -33,6 +33,7 @@ struct Params {
     channels: u32,
     inner: u32,
     runs_per_plane: u32,
+    variances: u32,
     epsilon: f32,
 }
 
@@ -56,7 +57,7 @@ fn main(
     }
     let c = run.plane % params.channels;
     let centre = mean[c];
-    let scale = inverseSqrt(variance[c] + params.epsilon) * weight[c];
+    let scale = inverseSqrt(variance[params.variances + c] + params.epsilon) * weight[c];
     let shift = bias[c];
     let base = run.plane * params.inner;
     let end = min(run.end, params.inner);

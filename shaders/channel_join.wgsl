@@ -3,6 +3,7 @@
 //! KIND 0: output[c] = sum over the parts p of parts[p][row][c]
 //! KIND 1: output[c] = mean[c] = sum over p of elements(p) * m(p, c) / elements,  m = parts[p][2][c] + parts[p][0][c]
 //! KIND 2: output[c] = (sum over p of parts[p][1][c] + elements(p) * (m(p, c) - mean[c])^2) / elements
+//! KIND 3: output[0][c] = mean[c], output[1][c] = what KIND 2 makes
 //!
 //! What channel_sum and channel_moments made of [channels] in `count` parts of `rows` rows, put together: sums, means
 //! and biased variances (Chan, Golub and LeVeque, 1983). Part p has the images from p / segments * part_images and the
@@ -94,17 +95,19 @@ fn main(
         let d = mean(p, c, reference) - about;
         let weighted = elements(p) * d;
         rest += weighted;
-        if (KIND == 2u) {
+        if (KIND >= 2u) {
             squares += parts[(p * params.rows + 1u) * params.channels + c] + weighted * d;
         }
     }
     let correction = row_sum(thread, rest) / all;
-    if (KIND == 2u) {
-        let variance = row_sum(thread, squares) / all - correction * correction;
-        if (lane == 0u && c < params.channels) {
-            output[c] = select(variance, 0.0, variance < 0.0);
-        }
-    } else if (lane == 0u && c < params.channels) {
+    if (KIND != 2u && lane == 0u && c < params.channels) {
         output[c] = reference + (about + correction);
+    }
+    if (KIND >= 2u) {
+        let variance = row_sum(thread, squares) / all - correction * correction;
+        let place = select(c, params.channels + c, KIND == 3u);
+        if (lane == 0u && c < params.channels) {
+            output[place] = select(variance, 0.0, variance < 0.0);
+        }
     }
 }

@@ -5,17 +5,18 @@
 //!
 //! KIND 0: a = first
 //! KIND 1: a = first * second
-//! KIND 2: a = first, b = first * (second - mean[c]) / sqrt(variance[c] + epsilon)
+//! KIND 2: a = first, b = first * z,  z = (second - mean[c]) / sqrt(variance[c] + epsilon)
+//! KIND 3: the same with 0 in place of each first whose z * weight[c] + bias[c] is not above 0, as a relu's gradient is
 //!
-//! Sums by channel of [images][channels][inner] in parts, which channel_join adds up. A part has up to `part_images`
-//! images and, of each, one of `segments` stretches of `length` LOADs of the plane; `inner` counts LOADs as well. WIDTH
-//! is the numbers of a LOAD: four where planes are made of whole vectors. `count` is the parts of all channels; they
-//! begin at the part `start` of the output. LANES invocations share a part of one channel, so a workgroup makes THREADS
-//! / LANES of them. `serial` gives each to one invocation, without barriers, neighbours to neighbouring channels;
-//! `tree` is for GPUs. There the lanes are folded to LANES / span images times `span` neighbours of a plane; the host
-//! picks a span that divides LANES. A lane sums BLOCK loads of a plane before they join the rest: rounding errors grow
-//! with the length of a chain of additions. The order is fixed. A part past the end has no elements instead of
-//! returning early, so that barriers stay in uniform flow.
+//! Sums by channel of [images][channels][inner] in parts, which channel_join adds up. mean and variance are the rows of
+//! moments[2][channels]. A part has up to `part_images` images and, of each, one of `segments` stretches of `length`
+//! LOADs of the plane; `inner` counts LOADs as well. WIDTH is the numbers of a LOAD: four where planes are made of
+//! whole vectors. `count` is the parts of all channels; they begin at the part `start` of the output. LANES invocations
+//! share a part of one channel, so a workgroup makes THREADS / LANES of them. `serial` gives each to one invocation,
+//! without barriers, neighbours to neighbouring channels; `tree` is for GPUs. There the lanes are folded to LANES /
+//! span images times `span` neighbours of a plane; the host picks a span that divides LANES. A lane sums BLOCK loads of
+//! a plane before they join the rest: rounding errors grow with the length of a chain of additions. The order is fixed.
+//! A part past the end has no elements instead of returning early, so that barriers stay in uniform flow.
 //!
 //! uses: grid, numeric, reduce
 //! variants:
@@ -47,9 +48,10 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> first: array<LOAD>;
 @group(0) @binding(2) var<storage, read> second: array<LOAD>;
-@group(0) @binding(3) var<storage, read> mean: array<f32>;
-@group(0) @binding(4) var<storage, read> variance: array<f32>;
-@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+@group(0) @binding(3) var<storage, read> moments: array<f32>;
+@group(0) @binding(4) var<storage, read> weight: array<f32>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> output: array<f32>;
 
 // The numbers of a load, added.
 fn total(load: LOAD) -> f32 {
@@ -73,9 +75,15 @@ fn main(
     let last = min(image + params.part_images, params.images);
     var centre = 0.0;
     var scale = 1.0;
-    if (KIND == 2u) {
-        centre = mean[c];
-        scale = inverseSqrt(variance[c] + params.epsilon);
+    var slope = 0.0;
+    var shift = 0.0;
+    if (KIND >= 2u) {
+        centre = moments[c];
+        scale = inverseSqrt(moments[params.channels + c] + params.epsilon);
+    }
+    if (KIND == 3u) {
+        slope = scale * weight[c];
+        shift = bias[c];
     }
     var sum = LOAD();
     var products = LOAD();
@@ -86,27 +94,30 @@ fn main(
             var block_sum = LOAD();
             var block_products = LOAD();
             for (var i = block; i < stop; i += params.span) {
-                let a = first[base + i];
+                var a = first[base + i];
                 if (KIND == 1u) {
-                    block_sum += a * second[base + i];
-                } else {
-                    block_sum += a;
+                    a *= second[base + i];
                 }
-                if (KIND == 2u) {
-                    block_products += a * (second[base + i] - centre);
+                if (KIND >= 2u) {
+                    let d = second[base + i] - centre;
+                    if (KIND == 3u) {
+                        a = select(a, LOAD(), d * slope + shift <= LOAD());
+                    }
+                    block_products += a * d;
                 }
+                block_sum += a;
             }
             sum += block_sum;
             products += block_products;
         }
     }
     let a_sum = row_sum(thread, total(sum));
-    let rows = select(1u, 2u, KIND == 2u);
+    let rows = select(1u, 2u, KIND >= 2u);
     let place = (params.start + part) * rows * params.channels + c;
     if (lane == 0u && index < params.count) {
         output[place] = a_sum;
     }
-    if (KIND == 2u) {
+    if (KIND >= 2u) {
         let b_sum = row_sum(thread, total(products));
         if (lane == 0u && index < params.count) {
             output[place + params.channels] = b_sum * scale;

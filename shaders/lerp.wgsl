@@ -1,6 +1,6 @@
 //! lerp
 //!
-//! variable[i] += MOMENTUM (FACTOR input[i] - variable[i])
+//! variable[i] += MOMENTUM (FACTOR input[start + i] - variable[i])
 //!
 //! A running mean that moves towards a new value, in place: the running statistics of a batch norm. Where guard[0] is 0
 //! nothing changes. NUMBER is four neighbours where lengths allow; a dispatch makes those from `begin` to before `end`.
@@ -19,6 +19,7 @@ alias NUMBER = vec4<f32>;
 struct Params {
     begin: u32,
     end: u32,
+    start: u32,
     momentum: f32,
     factor: f32,
 }
@@ -34,15 +35,15 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let start = params.begin + flat_workgroup(group, groups) * (THREADS * STEPS) + thread;
-    if (start >= params.end || guard[0] == 0.0) {
+    let first = params.begin + flat_workgroup(group, groups) * (THREADS * STEPS) + thread;
+    if (first >= params.end || guard[0] == 0.0) {
         return;
     }
     for (var step = 0u; step < STEPS; step++) {
-        let i = start + step * THREADS;
+        let i = first + step * THREADS;
         if (i < params.end) {
             let old = variable[i];
-            variable[i] = old + params.momentum * (params.factor * input[i] - old);
+            variable[i] = old + params.momentum * (params.factor * input[params.start + i] - old);
         }
     }
 }

@@ -4,9 +4,9 @@ use crate::choices::Target;
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::passes::{
-    Hoisted, conv_as_linear, conv_transpose_as_conv, copy_replaced, drop_dead, fold_batch_norm,
-    fuse_epilogue, fuse_norm_relu, fuse_step, hoist_constants, pack_weights, split_depth, split_sum,
-    split_weight_grad, winograd,
+    Hoisted, conv_as_linear, conv_transpose_as_conv, copy_replaced, drop_dead, drop_norm_sums,
+    fold_batch_norm, fuse_epilogue, fuse_norm_relu, fuse_norm_relu_grad, fuse_step, hoist_constants,
+    pack_weights, split_depth, split_sum, split_weight_grad, winograd,
 };
 use crate::plan::{Constants, Plan};
 
@@ -23,6 +23,8 @@ pub fn compile<'a>(graph: &Graph, target: impl Into<Target<'a>>) -> Result<Hoist
     let graph = drop_dead(graph)?;
     let graph = copy_replaced(&graph)?;
     let graph = fold_batch_norm(&graph)?;
+    let graph = fuse_norm_relu_grad(&graph)?;
+    let graph = drop_norm_sums(&graph)?;
     let graph = fuse_norm_relu(&graph)?;
     let graph = fuse_epilogue(&graph)?;
     let graph = fuse_step(&graph, profile)?;

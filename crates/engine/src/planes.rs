@@ -43,12 +43,46 @@ impl Planes {
         }
     }
 
+    /// The runs of eights that a software adapter goes over such planes in, where a half of each lies in one plane and a run
+    /// is no longer than a plane.
+    pub(crate) fn eights(&self, profile: &DeviceProfile) -> Option<Eights> {
+        let elements = self.planes * self.inner;
+        let whole = self.inner.is_multiple_of(4) && elements.is_multiple_of(8);
+        let fits = profile.kind.is_software() && whole && self.inner >= LEAST_EIGHTS;
+        let run = (self.inner / 8).min(EIGHTS);
+        fits.then(|| Eights { count: elements / 8, run, inner: self.inner / 4, words: profile.int64 })
+    }
+
     /// How the planes are cut into runs, for a kernel of so many `threads` of which `lanes` share a run of `steps`
     /// each.
     pub(crate) fn runs(&self, threads: u32, lanes: u32, steps: u32) -> Runs {
         let per_plane = self.inner.div_ceil(lanes * steps);
         let runs = u64::from(self.planes) * u64::from(per_plane);
         Runs { per_plane, workgroups: runs.div_ceil(u64::from(threads / lanes)) }
+    }
+}
+
+/// Eights of a run at most, so that what belongs to its planes is found seldom.
+const EIGHTS: u32 = 32;
+/// Elements of planes for which runs of eights are worth it.
+const LEAST_EIGHTS: u32 = 32;
+
+/// A block of planes as eights, whichever planes they lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Eights {
+    pub(crate) count: u32,
+    /// Eights of a run.
+    pub(crate) run: u32,
+    /// Fours of a plane.
+    pub(crate) inner: u32,
+    /// Whether one load brings eight.
+    pub(crate) words: bool,
+}
+
+impl Eights {
+    /// Workgroups of so many threads, each of which makes a run.
+    pub(crate) fn workgroups(&self, threads: u32) -> u64 {
+        u64::from(self.count.div_ceil(self.run).div_ceil(threads))
     }
 }
 
@@ -114,6 +148,35 @@ mod tests {
             let [planes, channels_left, loads] = planes;
             let expected = (Planes { planes, channels: channels_left, inner: loads }, expected);
             assert_eq!(on(kind, inner, channels), expected, "{inner} elements of {channels} channels");
+        }
+    }
+
+    #[test]
+    fn eights_lie_in_two_planes_at_most() {
+        let gpu = Gpu::noop(Limits::BASELINE).expect("a device that computes nothing should open");
+        let on = |kind, planes, inner| {
+            let profile = DeviceProfile { kind, int64: true, ..gpu.profile().clone() };
+            let made = Planes { planes, channels: planes, inner }.eights(&profile);
+            made.map(|Eights { count, run, inner, .. }| [count, run, inner])
+        };
+        let (software, discrete) = (DeviceKind::Cpu, DeviceKind::Discrete);
+        for (kind, planes, inner, expected) in [
+            (software, 40, 676, Some([3380, 32, 169])),
+            (software, 2, 100, Some([25, 12, 25])),
+            (software, 3, 64, Some([24, 8, 16])),
+            // The last half of an eight is missing, or that of each plane is another one's, or planes are short.
+            (software, 3, 100, None),
+            (software, 8, 49, None),
+            (software, 8, 16, None),
+            (discrete, 40, 676, None),
+        ] {
+            assert_eq!(on(kind, planes, inner), expected, "{planes} planes of {inner}");
+        }
+        let profile = DeviceProfile { kind: software, ..gpu.profile().clone() };
+        for inner in (32..400).step_by(4) {
+            let eights = Planes { planes: 40, channels: 5, inner }.eights(&profile).expect("whole eights");
+            assert!(8 * eights.run <= inner, "{inner}: {eights:?}");
+            assert!(eights.workgroups(64) * 64 * u64::from(eights.run) >= u64::from(eights.count), "{inner}");
         }
     }
 

@@ -234,7 +234,7 @@ fn an_update_reads_what_it_writes() -> Result<(), EngineError> {
     let mean = g.variable("mean", &[100], DType::F32);
     let x = input(&mut g, "x", &[100]);
     let guard = input(&mut g, "guard", &[3]);
-    let lerp = Lerp { momentum: Scalar::new(0.1), factor: Scalar::new(1.0) };
+    let lerp = Lerp { momentum: Scalar::new(0.1), factor: Scalar::new(1.0), row: None };
     g.update(lerp, &[mean], &[x, guard])?;
     let cache = g.variable("cache", &[1000, 8], DType::F32);
     let (rows, places) = (input(&mut g, "rows", &[3, 8]), ids(&mut g, "places", &[3]));

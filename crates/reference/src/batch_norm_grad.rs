@@ -50,6 +50,22 @@ pub fn batch_norm_grad_terms(
     })
 }
 
+/// The gradient of a [`batch_norm`]'s result from that of a relu behind it: 0 where the result is 0 or less.
+pub fn relu_of_norm_grad(
+    grad: &Array,
+    x: &Array,
+    mean: &Array,
+    variance: &Array,
+    weight: &Array,
+    bias: &Array,
+    eps: f64,
+) -> Array {
+    elementwise(grad, x, |g, x, c, _| {
+        let y = (x - mean.data[c]) / (variance.data[c] + eps).sqrt() * weight.data[c] + bias.data[c];
+        if y <= 0.0 { 0.0 } else { g }
+    })
+}
+
 /// `element(grad, x, channel, elements of a channel)`.
 fn elementwise(grad: &Array, x: &Array, element: impl Fn(f64, f64, usize, f64) -> f64) -> Array {
     assert_eq!(grad.shape, x.shape);
@@ -68,6 +84,17 @@ mod tests {
         let x = Array::new(&[2, 1], vec![3.0, 7.0]);
         let (weight, bias) = (Array::new(&[1], vec![2.0]), Array::new(&[1], vec![0.5]));
         assert_eq!(batch_norm_training(&x, &weight, &bias, 0.0).data, [-1.5, 2.5]);
+    }
+
+    #[test]
+    fn a_relu_lets_through_what_is_above_0_and_nan() {
+        let x = Array::new(&[1, 1, 4], vec![-3.0, 1.0, 5.0, f64::NAN]);
+        let grad = Array::new(&[1, 1, 4], vec![1.0, 2.0, 3.0, 4.0]);
+        let of = |number: f64| Array::new(&[1], vec![number]);
+        let made = relu_of_norm_grad(&grad, &x, &of(1.0), &of(4.0), &of(1.0), &of(0.0), 0.0);
+        assert_eq!(made.data, [0.0, 0.0, 3.0, 4.0]);
+        let made = relu_of_norm_grad(&grad, &x, &of(1.0), &of(4.0), &of(-1.0), &of(0.5), 0.0);
+        assert_eq!(made.data, [1.0, 2.0, 0.0, 4.0]);
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub use attention_grad::{attention_grad, attention_grad_terms};
 pub use attention_grad_sums::{attention_grad_sums, attention_grad_sums_terms};
 pub use avg_pool2d_grad::avg_pool2d_grad;
 pub use batch_norm::{batch_norm, batch_norm_terms};
-pub use batch_norm_grad::{batch_norm_grad, batch_norm_grad_terms, batch_norm_training};
+pub use batch_norm_grad::{batch_norm_grad, batch_norm_grad_terms, batch_norm_training, relu_of_norm_grad};
 pub use binary::{add, div, equal, greater, maximum, minimum, mul, sub};
 pub use cached_attention::{cached_attention, cached_attention_terms};
 pub use channel_sum::{channel_dot, channel_mean, channel_sum, channel_variance};

@@ -17,7 +17,7 @@ fn running_means_move_towards_batches() -> Result<(), EngineError> {
             let mut g = GraphBuilder::new("statistics");
             let running = g.variable("running", &[count], DType::F32);
             let (batch, guard) = (g.input("batch", &[count], DType::F32), g.input("guard", &[3], DType::F32));
-            let rule = Lerp { momentum: Scalar::new(0.1), factor: Scalar::new(100.0 / 99.0) };
+            let rule = Lerp { momentum: Scalar::new(0.1), factor: Scalar::new(100.0 / 99.0), row: None };
             g.update(rule, &[running], &[batch, guard])?;
             let mut session = Session::with_profile(gpu, profile.clone());
             let plan = session.load(&g.finish(), &NoWeights)?;
@@ -40,6 +40,51 @@ fn running_means_move_towards_batches() -> Result<(), EngineError> {
         }
     }
     Ok(())
+}
+
+/// Means and variances of a batch in one tensor, wherever a row of it starts.
+#[test]
+fn running_means_read_a_row() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    for profile in profiles(gpu) {
+        for (count, row) in [(1, 1), (20, 0), (20, 1), (50, 1), (67, 0), (67, 1)] {
+            let mut g = GraphBuilder::new("statistics");
+            let running = g.variable("running", &[count], DType::F32);
+            let batch = g.input("batch", &[2, count], DType::F32);
+            let guard = g.input("guard", &[3], DType::F32);
+            let rule = Lerp { momentum: Scalar::new(0.25), factor: Scalar::new(1.5), row: Some(row) };
+            g.update(rule, &[running], &[batch, guard])?;
+            let mut session = Session::with_profile(gpu, profile.clone());
+            let plan = session.load(&g.finish(), &NoWeights)?;
+            session.write_variable("running", &f32_tensor(&[count], vec![1.0; count]))?;
+            let batch = seeded("batch", &[2, count]);
+            let guard = f32_tensor(&[3], vec![1.0, 1.0, 0.0]);
+            session.run(plan, &[("batch", &batch), ("guard", &guard)])?;
+            let own = &batch.as_f32()?[row * count..][..count];
+            let expected = own.iter().map(|&new| 0.75 + 0.375 * f64::from(new)).collect();
+            let got = session.read_variable("running")?.into_f32()?;
+            let what = format!("row {row} of {count}");
+            assert_close(what, &got, &Array::new(&[count], expected), &vec![1e-6; count]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_row_that_is_not_there_is_refused() {
+    let mut g = GraphBuilder::new("statistics");
+    let running = g.variable("running", &[3], DType::F32);
+    let guard = g.input("guard", &[3], DType::F32);
+    for (shape, row, expected) in [
+        (&[2, 3][..], Some(2), "row: expected less than the rows of f32[2, 3], got 2"),
+        (&[2, 4], Some(1), "batch's values: expected [2, 3], got f32[2, 4]"),
+        (&[2, 3], None, "batch's value: expected [3], got f32[2, 3]"),
+    ] {
+        let batch = g.input("batch", shape, DType::F32);
+        let rule = Lerp { momentum: Scalar::new(0.25), factor: Scalar::new(1.0), row };
+        let error = g.update(rule, &[running], &[batch, guard]).expect_err(expected).to_string();
+        assert!(error.ends_with(expected), "{error}");
+    }
 }
 
 /// Three batches of 40, 40 and 20 examples are one of 100, twice over.
@@ -180,7 +225,7 @@ fn what_does_not_fit_is_named() {
     let (row, index) = (g.input("row", &[4], DType::F32), g.input("index", &[1], DType::U32));
     let short = g.input("short", &[3], DType::F32);
     let (rows, places) = (g.input("rows", &[1, 4], DType::F32), g.input("places", &[2], DType::U32));
-    let lerp = |momentum: f32| Lerp { momentum: Scalar::new(momentum), factor: Scalar::new(1.0) };
+    let lerp = |momentum: f32| Lerp { momentum: Scalar::new(momentum), factor: Scalar::new(1.0), row: None };
     for (made, expected) in [
         (
             g.update(PutRows { first_col: 0 }, &[flat], &[rows, index]),

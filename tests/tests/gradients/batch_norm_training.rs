@@ -1,5 +1,6 @@
 //! Batch normalisation by the batch's own statistics, through which the gradient goes as well.
 
+use kiln_engine::ops::ConvOptions;
 use kiln_reference::{Array, batch_norm_training};
 use kiln_tests::graph::{f32_tensor, seeded, u32_tensor};
 use kiln_tests::{data, device, gradient};
@@ -70,4 +71,54 @@ fn many_parts() {
             },
         );
     }
+}
+
+/// The relu's gradient is made with the norm's own.
+#[test]
+fn with_a_relu_behind() {
+    let Some(gpu) = device::gpu() else { return };
+    for shape in [&[5, 3][..], &[3, 2, 3], &[2, 3, 4, 2], &[1, 2, 9, 8]] {
+        let channels = shape[1];
+        let operands = [seeded("x", shape), seeded("weight", &[channels]), seeded("bias", &[channels])];
+        gradient::conforms(
+            gpu,
+            format!("{shape:?}"),
+            &operands,
+            |g, v| {
+                let y = g.batch_norm_training(v[0], v[1], v[2], EPSILON)?.output;
+                g.relu(y)
+            },
+            |x| {
+                let y = batch_norm_training(&x[0], &x[1], &x[2], f64::from(EPSILON));
+                y.map(|y| if y < 0.0 { 0.0 } else { y })
+            },
+        );
+    }
+}
+
+/// What is added to all of a channel the norm takes away: the gradient is 0, and nothing is summed.
+#[test]
+fn of_a_bias_in_front() {
+    let Some(gpu) = device::gpu() else { return };
+    let shape = [3, 4, 5, 8];
+    let operands = [seeded("x", &shape), seeded("filter", &[4, 4, 1, 1]), seeded("offset", &[4])];
+    gradient::conforms(
+        gpu,
+        "bias",
+        &operands,
+        |g, v| {
+            let y = g.conv2d(v[0], v[1], Some(v[2]), ConvOptions::default())?;
+            let y = g.batch_norm_training(y, None, None, EPSILON)?.output;
+            g.relu(y)
+        },
+        |x| {
+            let y = Array::from_fn(&shape, |i| {
+                let products = (0..4).map(|c| x[1].at(&[i[1], c, 0, 0]) * x[0].at(&[i[0], c, i[2], i[3]]));
+                products.sum::<f64>() + x[2].data[i[1]]
+            });
+            let (ones, zeros) = (Array::new(&[4], vec![1.0; 4]), Array::new(&[4], vec![0.0; 4]));
+            let y = batch_norm_training(&y, &ones, &zeros, f64::from(EPSILON));
+            y.map(|y| if y < 0.0 { 0.0 } else { y })
+        },
+    );
 }

@@ -22,9 +22,12 @@ fn by_channel() {
         &[1, 2, 27, 19],
         &[2, 3, 4, 5, 29],
         &[70, 3, 4],
+        &[4, 6, 10, 10],
+        &[3, 2, 26, 26],
     ] {
         let channels = shape[1];
-        let variance = data::uniform("variance", channels).iter().map(|v| v * v).collect();
+        let variance: Vec<f32> = data::uniform("variance", channels).iter().map(|v| v * v).collect();
+        let mean = data::uniform("mean", channels);
         let mut grad = data::uniform("grad", shape.iter().product());
         if grad.len() > 2 {
             grad[1] = f32::NAN;
@@ -32,21 +35,27 @@ fn by_channel() {
         let operands = [
             f32_tensor(shape, grad),
             seeded("x", shape),
-            seeded("mean", &[channels]),
-            f32_tensor(&[channels], variance),
+            f32_tensor(&[2, channels], [mean.as_slice(), &variance].concat()),
             seeded("weight", &[channels]),
             seeded("bias_grad", &[channels]),
             seeded("weight_grad", &[channels]),
+            seeded("bias", &[channels]),
         ];
-        let [grad, x, mean, variance, weight, bias_grad, weight_grad] = operands.each_ref().map(array);
-        let of = |function: Oracle| {
-            let epsilon = f64::from(EPSILON);
-            function(&grad, &x, &mean, &variance, &weight, &bias_grad, &weight_grad, epsilon)
-        };
-        let expected = of(kiln_reference::batch_norm_grad);
-        let bounds = BATCH_NORM_GRAD.bounds(&of(kiln_reference::batch_norm_grad_terms));
-        let op = BatchNormGrad { epsilon: Scalar::new(EPSILON) };
-        conforms(gpu, format!("{shape:?}"), &operands, |g, v| g.apply(op, v), &expected, &bounds);
+        let [grad, x, _, weight, bias_grad, weight_grad, bias] = operands.each_ref().map(array);
+        let [mean, variance] = [mean, variance].map(|numbers| Array::from_f32(&[channels], &numbers));
+        let epsilon = f64::from(EPSILON);
+        let masked = kiln_reference::relu_of_norm_grad(&grad, &x, &mean, &variance, &weight, &bias, epsilon);
+        for (relu, grad) in [(false, &grad), (true, &masked)] {
+            let of = |function: Oracle| {
+                function(grad, &x, &mean, &variance, &weight, &bias_grad, &weight_grad, epsilon)
+            };
+            let expected = of(kiln_reference::batch_norm_grad);
+            let bounds = BATCH_NORM_GRAD.bounds(&of(kiln_reference::batch_norm_grad_terms));
+            let op = BatchNormGrad { epsilon: Scalar::new(EPSILON), relu };
+            let operands = &operands[..6 + usize::from(relu)];
+            let what = format!("{shape:?}, relu {relu}");
+            conforms(gpu, what, operands, |g, v| g.apply(op, v), &expected, &bounds);
+        }
     }
 }
 

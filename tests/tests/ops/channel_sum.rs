@@ -1,14 +1,15 @@
 //! Sums, means and variances by channel, in parts that are joined.
 
-use kiln_engine::{EngineError, GraphBuilder, Tensor, Value};
+use kiln_engine::ops::{ChannelJoin, ChannelResult, ChannelSum, ChannelTerms};
+use kiln_engine::{EngineError, GraphBuilder, Scalar, Tensor, Value};
 use kiln_gpu::{DeviceProfile, Limits};
-use kiln_reference::{Array, channel_dot, channel_mean, channel_sum, channel_variance};
+use kiln_reference::{Array, channel_dot, channel_mean, channel_sum, channel_variance, relu_of_norm_grad};
 use kiln_tests::graph::{Source, array, conforms, f32_tensor, profiles, run_op, seeded};
 use kiln_tests::tolerance::{CHANNEL_MOMENTS, SUM};
 use kiln_tests::{data, device};
 
 /// One part and many, of whole images and of segments, with planes of whole vectors and others, short and long.
-const SHAPES: [&[usize]; 15] = [
+const SHAPES: [&[usize]; 17] = [
     &[1, 1],
     &[7, 3],
     &[1009, 3],
@@ -20,6 +21,8 @@ const SHAPES: [&[usize]; 15] = [
     &[131, 2, 5, 7],
     &[53, 5, 8, 8],
     &[10, 20, 24, 24],
+    &[18, 5, 10, 10],
+    &[5, 2, 26, 26],
     &[9, 3, 31, 31],
     &[1, 3, 67, 128],
     &[1, 1, 70_001],
@@ -38,6 +41,51 @@ fn sums_and_products() {
         let bounds = SUM.bounds(&channel_dot(&x.abs(), &y.abs()));
         let what = format!("dot of {shape:?}");
         conforms(gpu, what, &[a, b], |g, v| g.channel_dot(v[0], v[1]), &channel_dot(&x, &y), &bounds);
+    }
+}
+
+/// The gradients of weight and bias of a batch norm, with a relu behind it and without.
+#[test]
+fn sums_of_gradients() {
+    let Some(gpu) = device::gpu() else { return };
+    let epsilon = 1e-5f32;
+    for shape in SHAPES {
+        let channels = shape[1];
+        let mean = data::uniform("mean", channels);
+        let variance: Vec<f32> = data::uniform("variance", channels).iter().map(|v| v * v + 0.01).collect();
+        let operands = [
+            seeded("grad", shape),
+            seeded("x", shape),
+            f32_tensor(&[2, channels], [mean.as_slice(), &variance].concat()),
+            seeded("weight", &[channels]),
+            seeded("bias", &[channels]),
+        ];
+        let [grad, x, _, weight, bias] = operands.each_ref().map(array);
+        let [mean, variance] = [mean, variance].map(|numbers| Array::from_f32(&[channels], &numbers));
+        let eps = f64::from(epsilon);
+        let masked = relu_of_norm_grad(&grad, &x, &mean, &variance, &weight, &bias, eps);
+        let by_channel = |of: &dyn Fn(f64, usize) -> f64| {
+            let plane: usize = shape[2..].iter().product();
+            let numbers = x.data.iter().enumerate().map(|(i, &x)| of(x, i / plane % channels));
+            Array::new(shape, numbers.collect())
+        };
+        let z = by_channel(&|x, c| (x - mean.data[c]) / (variance.data[c] + eps).sqrt());
+        let size = by_channel(&|x, c| (x.abs() + mean.data[c].abs()) / (variance.data[c] + eps).sqrt());
+        for (relu, grad) in [(false, &grad), (true, &masked)] {
+            let terms = ChannelTerms::Normalized { epsilon: Scalar::new(epsilon), relu };
+            for (row, expected, magnitudes) in [
+                (0, channel_sum(grad), channel_sum(&grad.abs())),
+                (1, channel_dot(grad, &z), channel_dot(&grad.abs(), &size)),
+            ] {
+                let build = |g: &mut GraphBuilder, v: &[Value]| {
+                    let parts = g.apply(ChannelSum { terms }, v)?;
+                    g.apply(ChannelJoin { of: shape.to_vec(), result: ChannelResult::Sum { row } }, &[parts])
+                };
+                let operands = &operands[..3 + 2 * usize::from(relu)];
+                let what = format!("row {row} of {shape:?}, relu {relu}");
+                conforms(gpu, what, operands, build, &expected, &SUM.bounds(&magnitudes));
+            }
+        }
     }
 }
 

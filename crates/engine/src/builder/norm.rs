@@ -13,6 +13,8 @@ use crate::ops::{
 pub struct BatchNormTraining {
     /// The normalised batch.
     pub output: Value,
+    /// Means and variances together, `[2, C]`.
+    pub moments: Value,
     /// The batch's own means, `[C]`. Their gradient ends here, as that of the variances.
     pub mean: Value,
     /// The batch's own variances, `[C]`, biased: the sum of squares divided by the number of elements. PyTorch puts the
@@ -58,10 +60,14 @@ impl GraphBuilder {
             })
             .map_err(|mismatch| mismatch.at(BatchNorm::NAME, &self.path))?;
         let (weight, bias) = self.affine(BatchNorm::NAME, x, weight.into(), bias.into())?;
-        let (mean, variance) = self.channel_moments(x)?;
+        let parts = self.apply(ChannelSum { terms: ChannelTerms::Moments }, &[x])?;
+        let moments = self.channel_join(x, parts, ChannelResult::Moments)?;
+        // Dead unless somebody reads them.
+        let mean = self.channel_join(x, parts, ChannelResult::Mean)?;
+        let variance = self.channel_join(x, parts, ChannelResult::Variance)?;
         let op = BatchNorm { statistics: Statistics::Batch, ..BatchNorm::given(epsilon) };
-        let output = self.apply(op, &[x, mean, variance, weight, bias])?;
-        Ok(BatchNormTraining { output, mean, variance })
+        let output = self.apply(op, &[x, moments, weight, bias])?;
+        Ok(BatchNormTraining { output, moments, mean, variance })
     }
 
     /// The sum of `[N, C, ...]` over all but the channels, of `[C]`: `x.sum([0, 2, 3])` of images, in parts that fill a
@@ -87,17 +93,23 @@ impl GraphBuilder {
         ))
     }
 
-    /// The gradients of bias and weight of a normalisation by channel, given that of its result.
+    /// Mean and biased variance of `[N, C, ...]` over all but the channels, as `[2, C]`.
+    pub(crate) fn joint_moments(&mut self, x: Value) -> Result<Value> {
+        let parts = self.apply(ChannelSum { terms: ChannelTerms::Moments }, &[x])?;
+        self.channel_join(x, parts, ChannelResult::Moments)
+    }
+
+    /// The gradients of bias and weight of a normalisation by channel, given that of its result, and mean and variance as
+    /// `[2, C]`.
     pub(crate) fn normalized_sums(
         &mut self,
         grad: Value,
         x: Value,
-        mean: Value,
-        variance: Value,
+        moments: Value,
         epsilon: f32,
     ) -> Result<(Value, Value)> {
-        let terms = ChannelTerms::Normalized { epsilon: Scalar::new(epsilon) };
-        let parts = self.apply(ChannelSum { terms }, &[grad, x, mean, variance])?;
+        let terms = ChannelTerms::Normalized { epsilon: Scalar::new(epsilon), relu: false };
+        let parts = self.apply(ChannelSum { terms }, &[grad, x, moments])?;
         let mut sum = |row| self.channel_join(grad, parts, ChannelResult::Sum { row });
         Ok((sum(0)?, sum(1)?))
     }

@@ -1,19 +1,20 @@
 //! Batch normalisation.
 
-use kiln_kernels::batch_norm;
+use kiln_kernels::{batch_norm, batch_norm_flat};
 
 use super::{Activation, BatchNormGrad, OpRules, Scalar, Unary, UnaryGrad, expect};
 use crate::autodiff::Backward;
 use crate::error::{Mismatch, Result};
 use crate::graph::Value;
-use crate::lower::Lowering;
-use crate::planes::{PlaneLoads, Planes};
+use crate::lower::{Block, Lowering};
+use crate::planes::{Eights, PlaneLoads, Planes};
 use crate::tensor::TensorDesc;
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias` by channel, the second dimension:
 /// `torch.nn.functional.batch_norm` (Ioffe and Szegedy, 2015).
 ///
-/// Inputs: x of `[N, C]` or `[N, C, ...]`, then mean, variance, weight and bias of `[C]` each.
+/// Inputs: x of `[N, C]` or `[N, C, ...]`, then mean, variance, weight and bias of `[C]` each; where the statistics are
+/// the batch's own, `[2, C]` of means before variances in place of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchNorm {
     /// Added to the variance.
@@ -46,17 +47,35 @@ impl OpRules for BatchNorm {
     const NAME: &'static str = "batch_norm";
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
-        let [input, mean, variance, weight, bias] = expect::inputs(inputs)?;
+        let [input, weight, bias] = match self.statistics {
+            Statistics::Given => {
+                let [input, mean, variance, weight, bias] = expect::inputs(inputs)?;
+                let channels = expect::channels(input)?;
+                expect::numbers("mean", mean, &[channels])?;
+                expect::numbers("variance", variance, &[channels])?;
+                [input, weight, bias]
+            }
+            Statistics::Batch => {
+                let [input, moments, weight, bias] = expect::inputs(inputs)?;
+                expect::numbers("mean and variance", moments, &[2, expect::channels(input)?])?;
+                [input, weight, bias]
+            }
+        };
         let channels = expect::channels(input)?;
-        for (what, desc) in [("mean", mean), ("variance", variance), ("weight", weight), ("bias", bias)] {
-            expect::numbers(what, desc, &[channels])?;
-        }
+        expect::numbers("weight", weight, &[channels])?;
+        expect::numbers("bias", bias, &[channels])?;
         Ok(input.clone())
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let overrides = batch_norm::Overrides { relu: u32::from(self.relu) };
         for block in lowering.blocks()? {
-            let (planes, loads) = Planes::of(lowering.output.desc, &block).loads(lowering.profile);
+            let planes = Planes::of(lowering.output.desc, &block);
+            if let Some(eights) = planes.eights(lowering.profile) {
+                self.lower_eights(lowering, &block, planes.channels, eights)?;
+                continue;
+            }
+            let (planes, loads) = planes.loads(lowering.profile);
             let variant = match loads {
                 PlaneLoads::Narrow => batch_norm::Variant::Narrow,
                 PlaneLoads::Wide => batch_norm::Variant::Wide,
@@ -71,17 +90,18 @@ impl OpRules for BatchNorm {
                 channels,
                 inner,
                 runs_per_plane: runs.per_plane,
+                variances: if self.statistics == Statistics::Batch { channels } else { 0 },
                 epsilon: self.epsilon.get(),
             };
+            let [mean, variance, weight, bias] = self.channel_inputs();
             let bindings = batch_norm::Bindings {
                 input: lowering.rowwise(0, &block)?,
-                mean: lowering.whole(1)?,
-                variance: lowering.whole(2)?,
-                weight: lowering.whole(3)?,
-                bias: lowering.whole(4)?,
+                mean: lowering.whole(mean)?,
+                variance: lowering.whole(variance)?,
+                weight: lowering.whole(weight)?,
+                bias: lowering.whole(bias)?,
                 output: block.output,
             };
-            let overrides = batch_norm::Overrides { relu: u32::from(self.relu) };
             let bindings = bindings.into_array();
             lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings, runs.workgroups)?;
         }
@@ -89,30 +109,34 @@ impl OpRules for BatchNorm {
     }
 
     fn backward(&self, backward: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let [x, mean, variance, weight] = [0, 1, 2, 3].map(|index| backward.input(index));
-        let wants = [0, 1, 2, 3, 4].map(|index| backward.wants(index));
+        let own = self.statistics == Statistics::Batch;
+        let wants: Vec<bool> = (0..backward.inputs().len()).map(|index| backward.wants(index)).collect();
         let mut grad = backward.grad();
         if self.relu {
             let op = UnaryGrad { function: Unary::Activation(Activation::Relu) };
             grad = backward.g.apply(op, &[backward.output(), grad])?;
         }
+        let mut gradients = backward.none();
+        if own {
+            let [x, moments, weight] = [0, 1, 2].map(|index| backward.input(index));
+            let g = &mut *backward.g;
+            let (bias_grad, weight_grad) = g.normalized_sums(grad, x, moments, self.epsilon.get())?;
+            gradients[2] = wants[2].then_some(weight_grad);
+            gradients[3] = wants[3].then_some(bias_grad);
+            let inputs = [grad, x, moments, weight, bias_grad, weight_grad];
+            let op = BatchNormGrad { epsilon: self.epsilon, relu: false };
+            gradients[0] = if wants[0] { Some(g.apply(op, &inputs)?) } else { None };
+            return Ok(gradients);
+        }
+        let [x, mean, variance, weight] = [0, 1, 2, 3].map(|index| backward.input(index));
         let (g, epsilon) = (&mut *backward.g, self.epsilon.get());
-        let own = self.statistics == Statistics::Batch;
-        let sums = if own || wants[1..].contains(&true) {
-            Some(g.normalized_sums(grad, x, mean, variance, epsilon)?)
-        } else {
-            None
-        };
-        let mut gradients = vec![None; 5];
-        if let Some((bias_grad, weight_grad)) = sums {
+        if wants[1..].contains(&true) {
+            let row = [1, g.desc(mean).elements()];
+            let rows = [g.reshape(mean, &row)?, g.reshape(variance, &row)?];
+            let moments = g.concat(&rows, 0)?;
+            let (bias_grad, weight_grad) = g.normalized_sums(grad, x, moments, epsilon)?;
             gradients[3] = wants[3].then_some(weight_grad);
             gradients[4] = wants[4].then_some(bias_grad);
-            if own {
-                let inputs = [grad, x, mean, variance, weight, bias_grad, weight_grad];
-                let op = BatchNormGrad { epsilon: self.epsilon };
-                gradients[0] = if wants[0] { Some(g.apply(op, &inputs)?) } else { None };
-                return Ok(gradients);
-            }
             // Through scale = weight / sqrt(variance + epsilon), of which x - mean is a multiple.
             let epsilon = g.scalar(epsilon);
             let power = g.add(variance, epsilon)?;
@@ -137,6 +161,47 @@ impl OpRules for BatchNorm {
             gradients[0] = Some(g.apply(op, &[grad, zeros, variance, weight, zeros])?);
         }
         Ok(gradients)
+    }
+}
+
+impl BatchNorm {
+    /// Where mean, variance, weight and bias are among the inputs.
+    fn channel_inputs(&self) -> [usize; 4] {
+        match self.statistics {
+            Statistics::Given => [1, 2, 3, 4],
+            Statistics::Batch => [1, 1, 2, 3],
+        }
+    }
+
+    fn lower_eights(
+        &self,
+        lowering: &mut Lowering<'_>,
+        block: &Block,
+        channels: u32,
+        eights: Eights,
+    ) -> Result<()> {
+        use batch_norm_flat::Variant;
+        let variant = if eights.words { Variant::Wide } else { Variant::Plain };
+        let params = batch_norm_flat::Params {
+            eights: eights.count,
+            run: eights.run,
+            channels,
+            inner: eights.inner,
+            variances: if self.statistics == Statistics::Batch { channels } else { 0 },
+            epsilon: self.epsilon.get(),
+        };
+        let [mean, variance, weight, bias] = self.channel_inputs();
+        let bindings = batch_norm_flat::Bindings {
+            input: lowering.rowwise(0, block)?,
+            mean: lowering.whole(mean)?,
+            variance: lowering.whole(variance)?,
+            weight: lowering.whole(weight)?,
+            bias: lowering.whole(bias)?,
+            output: block.output,
+        };
+        let overrides = batch_norm_flat::Overrides { relu: u32::from(self.relu) };
+        let groups = eights.workgroups(variant.threads());
+        lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
     }
 }
 

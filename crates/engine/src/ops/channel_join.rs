@@ -10,7 +10,7 @@ use crate::lower::Lowering;
 use crate::select::{RowForm, looped, row_form};
 use crate::tensor::TensorDesc;
 
-/// Numbers of `[C]` from the parts that a [`ChannelSum`](super::ChannelSum) of a tensor of shape `of` made.
+/// Numbers of `[C]`, or two of them as `[2, C]`, from the parts that a [`ChannelSum`](super::ChannelSum) of a tensor of shape `of` made.
 ///
 /// Input: the parts, `[1, parts, rows, C]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +33,8 @@ pub enum ChannelResult {
     Mean,
     /// The biased variance (divided by the number of elements), from parts of the same kind.
     Variance,
+    /// Both, `[2, C]`.
+    Moments,
 }
 
 impl OpRules for ChannelJoin {
@@ -50,11 +52,14 @@ impl OpRules for ChannelJoin {
             ChannelResult::Sum { row } => {
                 return Err(Mismatch::new("row", format!("less than the rows of {input}"), row));
             }
-            ChannelResult::Mean | ChannelResult::Variance => 3,
+            ChannelResult::Mean | ChannelResult::Variance | ChannelResult::Moments => 3,
         };
         let parts = Parts::of(&of);
         expect::numbers("parts", input, &[1, parts.count(), needed, channels])?;
-        Ok(TensorDesc::f32([channels]))
+        Ok(match self.result {
+            ChannelResult::Moments => TensorDesc::f32([2, channels]),
+            _ => TensorDesc::f32([channels]),
+        })
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -73,6 +78,7 @@ impl OpRules for ChannelJoin {
             ChannelResult::Sum { row } => (0, row),
             ChannelResult::Mean => (1, 0),
             ChannelResult::Variance => (2, 0),
+            ChannelResult::Moments => (3, 0),
         };
         let params = channel_join::Params {
             count: count as u32,
@@ -105,6 +111,7 @@ mod tests {
         let of = [100, 20, 24, 24];
         assert_eq!(infer(&of, ChannelResult::Sum { row: 0 }, &[1, 50, 1, 20])?, TensorDesc::f32([20]));
         assert_eq!(infer(&of, ChannelResult::Variance, &[1, 50, 3, 20])?, TensorDesc::f32([20]));
+        assert_eq!(infer(&of, ChannelResult::Moments, &[1, 50, 3, 20])?, TensorDesc::f32([2, 20]));
         Ok(())
     }
 

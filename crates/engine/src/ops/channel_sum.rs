@@ -2,7 +2,7 @@
 
 mod parts;
 
-use kiln_kernels::{channel_moments, channel_sum};
+use kiln_kernels::{channel_moments, channel_moments_eights, channel_sum, channel_sum_eights};
 
 use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
@@ -32,12 +32,15 @@ pub enum ChannelTerms {
     Values,
     /// The products of the elements of two tensors of one such shape. One row.
     Products,
-    /// For a gradient and x of one such shape, with mean and variance of `[C]`: the gradient's elements, and their
-    /// products with `(x - mean) / sqrt(variance + epsilon)`. These are the gradients of a normalisation's bias and
+    /// For a gradient and x of one such shape, with mean and variance as `[2, C]`: the gradient's elements, and their
+    /// products with `z = (x - mean) / sqrt(variance + epsilon)`. These are the gradients of a normalisation's bias and
     /// weight. Two rows.
     Normalized {
         /// Added to the variance.
         epsilon: Scalar,
+        /// Whether the gradient is that of a relu behind the norm, whose weight and bias of `[C]` are two inputs more: 0
+        /// takes the place of elements where `z * weight + bias` is 0 or less.
+        relu: bool,
     },
     /// What makes mean and variance of x: each part's own mean relative to its first element, the sum of the squared
     /// differences from the mean, and that element. Three rows.
@@ -71,11 +74,17 @@ impl OpRules for ChannelSum {
                 let [_, other] = expect::inputs(inputs)?;
                 expect::numbers("second factor", other, &input.shape)?;
             }
-            ChannelTerms::Normalized { .. } => {
-                let [_, x, mean, variance] = expect::inputs(inputs)?;
+            ChannelTerms::Normalized { relu, .. } => {
+                let [_, x, moments] = if relu {
+                    let [own @ .., weight, bias] = expect::inputs::<5>(inputs)?;
+                    expect::numbers("weight", weight, &[channels])?;
+                    expect::numbers("bias", bias, &[channels])?;
+                    own
+                } else {
+                    expect::inputs(inputs)?
+                };
                 expect::numbers("input", x, &input.shape)?;
-                expect::numbers("mean", mean, &[channels])?;
-                expect::numbers("variance", variance, &[channels])?;
+                expect::numbers("mean and variance", moments, &[2, channels])?;
             }
         }
         let parts = Parts::of(input);
@@ -88,7 +97,9 @@ impl OpRules for ChannelSum {
             match self.terms {
                 ChannelTerms::Values => sums(lowering, parts, &stretch, 0, 0.0)?,
                 ChannelTerms::Products => sums(lowering, parts, &stretch, 1, 0.0)?,
-                ChannelTerms::Normalized { epsilon } => sums(lowering, parts, &stretch, 2, epsilon.get())?,
+                ChannelTerms::Normalized { epsilon, relu } => {
+                    sums(lowering, parts, &stretch, 2 + u32::from(relu), epsilon.get())?;
+                }
                 ChannelTerms::Moments => moments(lowering, parts, &stretch)?,
             }
         }
@@ -132,8 +143,39 @@ fn span(parts: Parts, lanes: u32) -> u32 {
     (parts.length as u32).min(lanes).next_power_of_two()
 }
 
+/// Whether a software adapter goes over the planes by eights, as their sums by loads of two fours.
+fn by_eights(lowering: &Lowering<'_>, parts: Parts, stretch: &Stretch) -> bool {
+    let whole = parts.width == 4 && stretch.images.elements.is_multiple_of(8);
+    lowering.profile.kind.is_software() && parts.is_wide() && whole
+}
+
 fn sums(lowering: &mut Lowering<'_>, parts: Parts, stretch: &Stretch, kind: u32, epsilon: f32) -> Result<()> {
     use channel_sum::Variant;
+    let first = lowering.rowwise(0, &stretch.images)?;
+    // Where a kind has no such input any readable buffer fills the place.
+    let second = if kind == 0 { first } else { lowering.rowwise(1, &stretch.images)? };
+    let moments = if kind >= 2 { lowering.whole(2)? } else { first };
+    let weight = if kind == 3 { lowering.whole(3)? } else { first };
+    let bias = if kind == 3 { lowering.whole(4)? } else { first };
+    let output = stretch.images.output;
+    if by_eights(lowering, parts, stretch) {
+        use channel_sum_eights::{Bindings, Overrides, Params, Variant};
+        let variant = if lowering.profile.int64 { Variant::Wide } else { Variant::Plain };
+        let params = Params {
+            count: stretch.count as u32,
+            start: stretch.start as u32,
+            images: stretch.images.rows.len() as u32,
+            channels: parts.channels as u32,
+            inner: parts.inner as u32,
+            part_images: parts.part_images as u32,
+            segments: parts.segments as u32,
+            length: parts.length as u32,
+            epsilon,
+        };
+        let bindings = Bindings { first, second, moments, weight, bias, output }.into_array();
+        let groups = stretch.count.div_ceil(variant.threads() as usize) as u64;
+        return lowering.dispatch(variant.kernel(), Overrides { kind }.pairs(), &params, bindings, groups);
+    }
     let variant = match (is_shared(lowering, parts), parts.width) {
         (false, 1) => Variant::Serial,
         (false, _) => Variant::SerialVector,
@@ -152,15 +194,7 @@ fn sums(lowering: &mut Lowering<'_>, parts: Parts, stretch: &Stretch, kind: u32,
         span: span(parts, variant.lanes()),
         epsilon,
     };
-    let first = lowering.rowwise(0, &stretch.images)?;
-    // Where a kind has no such input any readable buffer fills the place.
-    let bindings = channel_sum::Bindings {
-        first,
-        second: if kind == 0 { first } else { lowering.rowwise(1, &stretch.images)? },
-        mean: if kind == 2 { lowering.whole(2)? } else { first },
-        variance: if kind == 2 { lowering.whole(3)? } else { first },
-        output: stretch.images.output,
-    };
+    let bindings = channel_sum::Bindings { first, second, moments, weight, bias, output };
     let overrides = channel_sum::Overrides { kind };
     let groups = stretch.count.div_ceil((variant.threads() / variant.lanes()) as usize) as u64;
     lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
@@ -168,6 +202,25 @@ fn sums(lowering: &mut Lowering<'_>, parts: Parts, stretch: &Stretch, kind: u32,
 
 fn moments(lowering: &mut Lowering<'_>, parts: Parts, stretch: &Stretch) -> Result<()> {
     use channel_moments::Variant;
+    let images = &stretch.images;
+    let (input, output) = (lowering.rowwise(0, images)?, images.output);
+    if by_eights(lowering, parts, stretch) {
+        use channel_moments_eights::{Bindings, Params, Variant};
+        let variant = if lowering.profile.int64 { Variant::Wide } else { Variant::Plain };
+        let params = Params {
+            count: stretch.count as u32,
+            start: stretch.start as u32,
+            images: images.rows.len() as u32,
+            channels: parts.channels as u32,
+            inner: parts.inner as u32,
+            part_images: parts.part_images as u32,
+            segments: parts.segments as u32,
+            length: parts.length as u32,
+        };
+        let bindings = Bindings { input, output }.into_array();
+        let groups = stretch.count.div_ceil(variant.threads() as usize) as u64;
+        return lowering.dispatch(variant.kernel(), [], &params, bindings, groups);
+    }
     let variant = match (is_shared(lowering, parts), parts.width) {
         (false, 1) => Variant::Serial,
         (false, _) => Variant::SerialVector,
@@ -185,8 +238,7 @@ fn moments(lowering: &mut Lowering<'_>, parts: Parts, stretch: &Stretch) -> Resu
         length: parts.length as u32,
         span: span(parts, variant.lanes()),
     };
-    let images = &stretch.images;
-    let bindings = channel_moments::Bindings { input: lowering.rowwise(0, images)?, output: images.output };
+    let bindings = channel_moments::Bindings { input, output };
     let groups = stretch.count.div_ceil((variant.threads() / variant.lanes()) as usize) as u64;
     lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)
 }
@@ -202,13 +254,14 @@ mod tests {
 
     #[test]
     fn parts_rows_and_channels() -> Result<(), Mismatch> {
-        let normalized = ChannelTerms::Normalized { epsilon: Scalar::new(1e-5) };
+        let epsilon = Scalar::new(1e-5);
         let x: &[usize] = &[100, 20, 24, 24];
         for (terms, shapes, rows) in [
             (ChannelTerms::Values, &[x][..], 1),
             (ChannelTerms::Products, &[x, x], 1),
             (ChannelTerms::Moments, &[x], 3),
-            (normalized, &[x, x, &[20], &[20]], 2),
+            (ChannelTerms::Normalized { epsilon, relu: false }, &[x, x, &[2, 20]], 2),
+            (ChannelTerms::Normalized { epsilon, relu: true }, &[x, x, &[2, 20], &[20], &[20]], 2),
         ] {
             assert_eq!(infer(terms, shapes)?, TensorDesc::f32([1, 50, rows, 20]), "{terms:?}");
         }
@@ -217,7 +270,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let normalized = ChannelTerms::Normalized { epsilon: Scalar::new(1e-5) };
+        let normalized = |relu| ChannelTerms::Normalized { epsilon: Scalar::new(1e-5), relu };
         for (terms, shapes, expected) in [
             (ChannelTerms::Values, &[][..], "number of inputs: expected at least 1, got 0"),
             (
@@ -227,7 +280,8 @@ mod tests {
             ),
             (ChannelTerms::Moments, &[&[2, 3], &[2, 3]], "number of inputs: expected 1, got 2"),
             (ChannelTerms::Products, &[&[2, 3], &[2, 1]], "second factor: expected [2, 3], got f32[2, 1]"),
-            (normalized, &[&[2, 3], &[2, 3], &[3], &[2]], "variance: expected [3], got f32[2]"),
+            (normalized(false), &[&[2, 3], &[2, 3], &[3]], "mean and variance: expected [2, 3], got f32[3]"),
+            (normalized(true), &[&[2, 3], &[2, 3], &[2, 3], &[3], &[2]], "bias: expected [3], got f32[2]"),
         ] {
             assert_eq!(infer(terms, shapes).expect_err(expected).to_string(), expected);
         }

@@ -2,7 +2,7 @@
 
 use kiln_kernels::group_norm_row;
 
-use super::{BatchNorm, BatchNormGrad, OpRules, Scalar, expect};
+use super::{BatchNorm, BatchNormGrad, OpRules, Scalar, Statistics, expect};
 use crate::autodiff::Backward;
 use crate::builder::GraphBuilder;
 use crate::error::{Mismatch, Result};
@@ -104,8 +104,7 @@ impl OpRules for GroupNorm {
 pub(super) struct Standardized {
     shape: Vec<usize>,
     flat: Value,
-    mean: Value,
-    variance: Value,
+    moments: Value,
     ones: Value,
     epsilon: Scalar,
 }
@@ -115,28 +114,28 @@ impl Standardized {
     pub(super) fn new(g: &mut GraphBuilder, x: Value, rows: usize, epsilon: Scalar) -> Result<Self> {
         let desc = g.desc(x).clone();
         let flat = g.reshape(x, &[1, rows, desc.elements() / rows])?;
-        let (mean, variance) = g.channel_moments(flat)?;
+        let moments = g.joint_moments(flat)?;
         let one = g.scalar(1.0);
         let ones = g.expand(one, &[rows])?;
-        Ok(Self { shape: desc.shape, flat, mean, variance, ones, epsilon })
+        Ok(Self { shape: desc.shape, flat, moments, ones, epsilon })
     }
 
     /// The standardized tensor.
     pub(super) fn result(&self, g: &mut GraphBuilder) -> Result<Value> {
         let zero = g.scalar(0.0);
-        let zeros = g.expand(zero, &g.desc(self.mean).shape.clone())?;
-        let op = BatchNorm::given(self.epsilon.get());
-        let normalized = g.apply(op, &[self.flat, self.mean, self.variance, self.ones, zeros])?;
+        let zeros = g.expand(zero, &g.desc(self.ones).shape.clone())?;
+        let op = BatchNorm { statistics: Statistics::Batch, ..BatchNorm::given(self.epsilon.get()) };
+        let normalized = g.apply(op, &[self.flat, self.moments, self.ones, zeros])?;
         g.reshape(normalized, &self.shape)
     }
 
     /// The gradient of the tensor, from that of the standardized one.
     pub(super) fn gradient(&self, g: &mut GraphBuilder, grad: Value) -> Result<Value> {
-        let &Self { flat, mean, variance, ones, epsilon, .. } = self;
+        let &Self { flat, moments, ones, epsilon, .. } = self;
         let grad = g.reshape(grad, &g.desc(flat).shape.clone())?;
-        let (sum, product) = g.normalized_sums(grad, flat, mean, variance, epsilon.get())?;
-        let gradient =
-            g.apply(BatchNormGrad { epsilon }, &[grad, flat, mean, variance, ones, sum, product])?;
+        let (sum, product) = g.normalized_sums(grad, flat, moments, epsilon.get())?;
+        let op = BatchNormGrad { epsilon, relu: false };
+        let gradient = g.apply(op, &[grad, flat, moments, ones, sum, product])?;
         g.reshape(gradient, &self.shape)
     }
 }

@@ -36,8 +36,10 @@ pub struct Built {
 pub struct Statistic {
     /// `running_mean` or `running_var`, f32 `[C]`.
     pub variable: Value,
-    /// The batch's mean or biased variance, f32 `[C]`.
+    /// The batch's means and biased variances, f32 `[2, C]`.
     pub batch: Value,
+    /// Which row of them: 0 for the mean, 1 for the variance.
+    pub row: usize,
     /// How far a batch moves the variable.
     pub momentum: f32,
     /// 1 for means. For variances `n / (n - 1)` with `n` numbers a channel, which makes the variance unbiased; 1 where
@@ -167,8 +169,14 @@ impl Builder<'_> {
         let trained = self.g.batch_norm_training(x, weight, bias, eps)?;
         let unbiased = if numbers > 1 { numbers as f64 / (numbers - 1) as f64 } else { 1.0 };
         self.notes.statistics.extend([
-            Statistic { variable: mean, batch: trained.mean, momentum, factor: 1.0 },
-            Statistic { variable: variance, batch: trained.variance, momentum, factor: unbiased as f32 },
+            Statistic { variable: mean, batch: trained.moments, row: 0, momentum, factor: 1.0 },
+            Statistic {
+                variable: variance,
+                batch: trained.moments,
+                row: 1,
+                momentum,
+                factor: unbiased as f32,
+            },
         ]);
         Ok(trained.output)
     }

@@ -234,8 +234,11 @@ fn row(g: &mut GraphBuilder, numbers: &[Value]) -> Result<Value, TrainError> {
 fn running(g: &mut GraphBuilder, built: &Built, guard: Value) -> Result<(), TrainError> {
     g.scope(UPDATE, |g| {
         for statistic in &built.statistics {
-            let rule =
-                Lerp { momentum: Scalar::new(statistic.momentum), factor: Scalar::new(statistic.factor) };
+            let rule = Lerp {
+                momentum: Scalar::new(statistic.momentum),
+                factor: Scalar::new(statistic.factor),
+                row: Some(statistic.row),
+            };
             g.update(rule, &[statistic.variable], &[statistic.batch, guard])?;
         }
         Ok(())
