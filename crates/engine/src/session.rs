@@ -250,8 +250,21 @@ impl Session {
     /// # Panics
     /// For an id of another session.
     pub fn rerun(&mut self, id: PlanId) -> Result<()> {
+        self.repeat(id, 1)
+    }
+
+    /// As [`rerun`](Self::rerun) so many times, waiting only behind the last: the device need not pause between them.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`] for a device failure.
+    ///
+    /// # Panics
+    /// For an id of another session.
+    pub fn repeat(&mut self, id: PlanId, times: usize) -> Result<()> {
         let (gpu, _, bound) = self.bound(id)?;
-        gpu.submit(&bound.recording)?;
+        for _ in 0..times {
+            gpu.submit(&bound.recording)?;
+        }
         Ok(gpu.wait()?)
     }
 

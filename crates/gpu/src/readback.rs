@@ -70,8 +70,9 @@ impl Drop for Readback {
     fn drop(&mut self) {
         for round in self.rounds.drain(..) {
             // No longer wanted: whatever is copied there next comes after these bytes.
-            round.staging.unmap();
-            self.gpu.keep(round.staging);
+            if self.gpu.guarded("readback", 0, |_| round.staging.unmap()).is_ok() {
+                self.gpu.keep(round.staging);
+            }
         }
     }
 }

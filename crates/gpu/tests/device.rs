@@ -209,6 +209,23 @@ fn what_is_read_later_is_not_overwritten() {
         let before = gpu.objects_made();
         (0..5).for_each(|_| pair());
         assert_eq!(gpu.objects_made(), before);
+        // The same in the submission of what makes the bytes; and what is given up serves the next.
+        let pair = |first: usize| {
+            let part = [(&buffer, 0..4096)];
+            let reading = |which| gpu.submit_reading(&recordings[which], &part).expect("it should run");
+            [reading(first), reading(3 - first)]
+        };
+        for first in [0, 1, 2, 3] {
+            drop(pair(first));
+            for (readback, value) in pair(first).into_iter().zip([first, 3 - first]).rev() {
+                let read = readback.wait().expect("the bytes should arrive");
+                assert_eq!(floats(&read[0]), [value as f32; 1024]);
+            }
+        }
+        let read = gpu.run(&recordings[2], &[(&buffer, 0..8), (&buffer, 4..4)]).expect("it should run");
+        assert_eq!((floats(&read[0]), read[1].len()), (vec![2.0; 2], 0));
+        assert!(gpu.run(&recordings[2], &[]).expect("it should run").is_empty());
+        assert_eq!(gpu.objects_made(), before);
     });
 }
 

@@ -272,8 +272,9 @@ impl Products {
         Ok(Products { session, plan })
     }
 
+    /// Runs them so many times; like the steps of a text, the next before one is waited for.
     fn run(&mut self, times: usize) -> Result<(), EngineError> {
-        (0..times).try_for_each(|_| self.session.rerun(self.plan))
+        self.session.repeat(self.plan, times)
     }
 }
 
