@@ -2,8 +2,8 @@
 
 use kiln_gpu::Gpu;
 use kiln_kernels::{
-    Kernel, conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_naive,
-    conv2d_register, conv2d_shared, conv2d_spread,
+    Kernel, conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_lanes_one,
+    conv2d_naive, conv2d_register, conv2d_shared, conv2d_spread,
 };
 use kiln_reference::{Array, Conv, Unary};
 use kiln_tests::compare::assert_close;
@@ -565,11 +565,11 @@ fn by_subgroups(tiles: usize, channels: usize, at_once: u32) -> usize {
 
 /// The parameters of the kernels that go by planes of whole loads and stores.
 macro_rules! plane_params {
-    ($kernel:ident, $case:expr, $variant:expr, $row_tiles:expr) => {{
+    ($kernel:ident, $case:expr, $variant:expr, $row_tiles:expr $(, $in_channels:ident)?) => {{
         let blocks = |extents: [usize; 2], numbers: u32| u(extents[0] * extents[1]) / numbers;
         $kernel::Params {
             batch: u($case.batch),
-            in_channels: u($case.group_in),
+            $($in_channels: u($case.group_in),)?
             out_channels: u($case.group_out),
             in_blocks: blocks($case.input, $variant.ins()),
             out_blocks: blocks($case.output(), $variant.outs()),
@@ -613,7 +613,7 @@ fn lanes() {
         for case in by_lanes(case, rows, turn) {
             check(gpu, variant.kernel(), &case, |tensors| {
                 let row_tiles = case.output()[0].div_ceil(rows);
-                let params = plane_params!(conv2d_lanes, case, variant, row_tiles);
+                let params = plane_params!(conv2d_lanes, case, variant, row_tiles, in_channels);
                 let overrides = conv2d_lanes::Overrides {
                     activation: case.activation,
                     residual: u32::from(case.residual),
@@ -621,6 +621,40 @@ fn lanes() {
                 .pairs();
                 let binds = case.binds(tensors, &by_taps(&case, &tensors.weight));
                 let groups = by_subgroups(case.batch * row_tiles, case.group_out, variant.tiles());
+                Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
+            });
+        }
+    }
+}
+
+#[test]
+fn lanes_one() {
+    let Some(gpu) = device::gpu() else { return };
+    if !device::shares_by_subgroup(gpu) {
+        return;
+    }
+    for (turn, &variant) in conv2d_lanes_one::Variant::ALL.iter().enumerate() {
+        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
+            continue;
+        }
+        let [rows, taps, width] =
+            [variant.rows(), variant.taps(), variant.width()].map(|count| count as usize);
+        // Of three images one is alone; inputs are whole loads where the height is even, outputs are whole stores.
+        let case = |_, group_out, outputs: usize| Case {
+            kernel: [taps; 2],
+            ..Case::new(3, [1, 1, group_out], [outputs.next_multiple_of(2) + taps - 1, width])
+        };
+        for case in by_lanes(case, rows, turn) {
+            check(gpu, variant.kernel(), &case, |tensors| {
+                let row_tiles = case.output()[0].div_ceil(rows);
+                let params = plane_params!(conv2d_lanes_one, case, variant, row_tiles);
+                let overrides = conv2d_lanes_one::Overrides {
+                    activation: case.activation,
+                    residual: u32::from(case.residual),
+                }
+                .pairs();
+                let binds = case.binds(tensors, &by_taps(&case, &tensors.weight));
+                let groups = by_subgroups(case.batch, case.group_out, variant.tiles());
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
             });
         }
@@ -650,7 +684,7 @@ fn spread() {
         for case in by_lanes(even, rows, turn) {
             check(gpu, variant.kernel(), &case, |tensors| {
                 let row_tiles = case.input[0].div_ceil(rows);
-                let params = plane_params!(conv2d_spread, case, variant, row_tiles);
+                let params = plane_params!(conv2d_spread, case, variant, row_tiles, in_channels);
                 let overrides = conv2d_spread::Overrides {
                     activation: case.activation,
                     residual: u32::from(case.residual),

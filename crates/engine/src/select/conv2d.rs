@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use kiln_gpu::DeviceProfile;
 use kiln_kernels::{
-    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_naive, conv2d_register,
-    conv2d_shared, conv2d_spread,
+    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_lanes_one, conv2d_naive,
+    conv2d_register, conv2d_shared, conv2d_spread,
 };
 
 use super::tiles::{self, Tiles};
@@ -21,6 +21,7 @@ pub(crate) enum ConvKernel {
     Register(conv2d_register::Variant, Sharing),
     Block(conv2d_block::Variant),
     Lanes(conv2d_lanes::Variant),
+    One(conv2d_lanes_one::Variant),
     Spread(conv2d_spread::Variant),
     Depthwise(conv2d_depthwise::Variant, Sharing),
     DepthwiseRows(conv2d_depthwise_rows::Variant),
@@ -34,6 +35,7 @@ impl Candidate for ConvKernel {
             Self::Register(variant, sharing) => (variant.kernel(), *sharing),
             Self::Block(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
             Self::Lanes(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
+            Self::One(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
             Self::Spread(variant) => (variant.kernel(), Sharing::NEIGHBOURS),
             Self::Depthwise(variant, sharing) => (variant.kernel(), *sharing),
             Self::DepthwiseRows(variant) => (variant.kernel(), Sharing::NEIGHBOURS),

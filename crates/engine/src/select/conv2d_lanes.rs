@@ -1,7 +1,7 @@
 //! Which convolutions the lanes of a software adapter's subgroup share.
 
 use kiln_gpu::DeviceProfile;
-use kiln_kernels::{conv2d_lanes, conv2d_spread};
+use kiln_kernels::{conv2d_lanes, conv2d_lanes_one, conv2d_spread};
 
 use super::{ConvKernel, LANES, SOFTWARE_ITERATIONS, looped, shares_by_subgroup};
 use crate::lower::piece_limit;
@@ -34,6 +34,14 @@ pub(crate) fn conv2d_by_taps(profile: &DeviceProfile, geometry: &ConvGeometry) -
         (height.input * width.input).is_multiple_of(ins as usize)
             && (height.output() * width.output()).is_multiple_of(outs as usize)
     };
+    let goes_down = |variant: &conv2d_lanes_one::Variant| {
+        let [taps, wide] = [variant.taps(), variant.width()].map(|count| count as usize);
+        let window = geometry.in_channels == 1 && geometry.axes.iter().all(|axis| axis.is_plain(taps, 0));
+        let row_tiles = height.output().div_ceil(variant.rows() as usize);
+        let ends = looped(row_tiles as u64, 0) <= SOFTWARE_ITERATIONS;
+        let fits = width.input == wide && whole(variant.ins(), variant.outs());
+        window && fits && words(variant.bits()) && ends
+    };
     let spreads = |variant: &conv2d_spread::Variant| {
         let [taps, wide] = [variant.taps(), variant.width()].map(|count| count as usize);
         let window = geometry.axes.iter().all(|axis| axis.is_plain(taps, taps - 1));
@@ -47,8 +55,10 @@ pub(crate) fn conv2d_by_taps(profile: &DeviceProfile, geometry: &ConvGeometry) -
         let fits = width.input == wide && (high == 0 || height.input == high);
         window && fits && words(variant.bits()) && whole(variant.ins(), variant.outs())
     };
-    let spread = conv2d_spread::Variant::ALL.iter().copied().find(spreads).map(ConvKernel::Spread);
-    spread.or_else(|| conv2d_lanes::Variant::ALL.iter().copied().find(takes).map(ConvKernel::Lanes))
+    let one = conv2d_lanes_one::Variant::ALL.iter().copied().find(goes_down).map(ConvKernel::One);
+    let spread = || conv2d_spread::Variant::ALL.iter().copied().find(spreads).map(ConvKernel::Spread);
+    let lanes = || conv2d_lanes::Variant::ALL.iter().copied().find(takes).map(ConvKernel::Lanes);
+    one.or_else(spread).or_else(lanes)
 }
 
 /// Loop iterations of an invocation that spreads an image's inputs: it goes down all of the image.
@@ -64,7 +74,7 @@ mod tests {
     use crate::select::lavapipe;
     use crate::tensor::TensorDesc;
     use crate::window::Padding;
-    use ConvKernel::{Lanes, Spread};
+    use ConvKernel::{Lanes, One, Spread};
     use conv2d_lanes::Variant;
     use kiln_gpu::DeviceKind;
 
@@ -79,6 +89,12 @@ mod tests {
         let padded = |by| ConvOptions { padding: Padding::all(by), ..plain };
         for (x, out, kernel, options, expected) in [
             ([100, 20, 12, 12], 50, 5, plain, Some(Lanes(Variant::Five12))),
+            ([100, 1, 28, 28], 20, 5, plain, Some(One(conv2d_lanes_one::Variant::Five28))),
+            ([100, 2, 28, 28], 20, 5, plain, Some(Lanes(Variant::Five28))),
+            // Planes are whole vectors of four numbers, not of eight.
+            ([100, 1, 27, 28], 20, 5, plain, Some(One(conv2d_lanes_one::Variant::Five28Plain))),
+            // An invocation goes down an image of too many rows.
+            ([1, 1, 140_004, 28], 20, 5, plain, Some(Lanes(Variant::Five28))),
             ([100, 50, 8, 8], 20, 5, padded(4), Some(Spread(conv2d_spread::Variant::Five8))),
             ([100, 20, 26, 26], 20, 3, plain, Some(Lanes(Variant::Three26))),
             ([100, 20, 24, 24], 20, 3, padded(2), Some(Spread(conv2d_spread::Variant::Three24))),

@@ -1,8 +1,8 @@
 //! From a convolution to dispatches.
 
 use kiln_kernels::{
-    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_naive, conv2d_register,
-    conv2d_shared, conv2d_spread,
+    conv2d_block, conv2d_depthwise, conv2d_depthwise_rows, conv2d_lanes, conv2d_lanes_one, conv2d_naive,
+    conv2d_register, conv2d_shared, conv2d_spread,
 };
 
 use super::{Conv2d, ConvGeometry};
@@ -149,12 +149,12 @@ macro_rules! window_params {
 
 /// The parameters of a kernel that goes by planes of whole loads and stores.
 macro_rules! plane_params {
-    ($kernel:ident, $launch:expr, $variant:expr, $row_tiles:expr) => {{
+    ($kernel:ident, $launch:expr, $variant:expr, $row_tiles:expr $(, $in_channels:ident)?) => {{
         let geometry = $launch.geometry;
         let blocks = |extents: [usize; 2], numbers: u32| extents.iter().product::<usize>() as u32 / numbers;
         $kernel::Params {
             batch: $launch.batch() as u32,
-            in_channels: geometry.in_channels as u32,
+            $($in_channels: geometry.in_channels as u32,)?
             out_channels: geometry.out_channels as u32,
             in_blocks: blocks(geometry.axes.map(|axis| axis.input), $variant.ins()),
             out_blocks: blocks(geometry.output(), $variant.outs()),
@@ -219,16 +219,23 @@ impl Launch<'_> {
             }
             ConvKernel::Lanes(variant) => {
                 let row_tiles = height.div_ceil(variant.rows() as usize);
-                let params = plane_params!(conv2d_lanes, self, variant, row_tiles);
+                let params = plane_params!(conv2d_lanes, self, variant, row_tiles, in_channels);
                 let workgroups =
                     self.workgroups(self.batch() * row_tiles, variant.tiles(), variant.threads());
                 dispatch!(conv2d_lanes, self, lowering, variant, params, workgroups)
+            }
+            ConvKernel::One(variant) => {
+                let row_tiles = height.div_ceil(variant.rows() as usize);
+                lowering.check_iterations(looped(row_tiles as u64, 0))?;
+                let params = plane_params!(conv2d_lanes_one, self, variant, row_tiles);
+                let workgroups = self.workgroups(self.batch(), variant.tiles(), variant.threads());
+                dispatch!(conv2d_lanes_one, self, lowering, variant, params, workgroups)
             }
             ConvKernel::Spread(variant) => {
                 let row_tiles = geometry.axes[0].input.div_ceil(variant.rows() as usize);
                 lowering
                     .check_iterations(looped(row_tiles as u64, looped(geometry.in_channels as u64, 0)))?;
-                let params = plane_params!(conv2d_spread, self, variant, row_tiles);
+                let params = plane_params!(conv2d_spread, self, variant, row_tiles, in_channels);
                 let workgroups = self.workgroups(self.batch(), variant.tiles(), variant.threads());
                 dispatch!(conv2d_spread, self, lowering, variant, params, workgroups)
             }
