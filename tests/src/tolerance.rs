@@ -45,7 +45,8 @@ pub const BATCH_NORM: Tolerance = epsilons(4.0);
 /// The same, where mean and variance are computed: the mean is corrected and exact to a rounding, and half the error of
 /// the sum of squares comes on top, which in rows of some thousand elements is an epsilon or two.
 pub const GROUP_NORM: Tolerance = epsilons(6.0);
-/// Means and variances in two passes, relative to an element of the channel, which may be some deviations away.
+/// Means and variances in two passes or by joining those of few numbers, relative to an element of the channel or the mean
+/// of four, which may be some deviations away.
 pub const CHANNEL_MOMENTS: Tolerance = epsilons(8.0);
 /// Three products each with an inverse square root (2 ULP, and half of the rounding of its argument), two differences, and
 /// the product with the scale.

@@ -42,8 +42,8 @@ pub enum ChannelTerms {
         /// takes the place of elements where `z * weight + bias` is 0 or less.
         relu: bool,
     },
-    /// What makes mean and variance of x: each part's own mean relative to its first element, the sum of the squared
-    /// differences from the mean, and that element. Three rows.
+    /// What makes mean and variance of x: each part's own mean relative to a number near its first element, the sum of the
+    /// squared differences from the mean, and that number. Three rows.
     Moments,
 }
 
