@@ -8,7 +8,8 @@ use crate::tensor::TensorDesc;
 
 /// Puts zeros in place of the sums by channel of a batch norm's gradient by its input, where mean and variance are those
 /// of that very input: whatever is added to a channel its mean takes away, so the gradient's elements sum to 0, and what a
-/// kernel would find are their rounding errors. These are the gradients of the biases of convolutions before batch norms.
+/// kernel would find are their rounding errors. These are the gradients of the biases of convolutions before batch norms;
+/// the norm of all gradients leaves them out.
 ///
 /// # Errors
 /// [`EngineError::Op`](crate::EngineError::Op) for a malformed graph.
@@ -16,22 +17,29 @@ pub fn drop_norm_sums(graph: &Graph) -> Result<Graph> {
     let mut makers: Vec<Option<&Node>> = vec![None; graph.values().len()];
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
-    let mut dropped = false;
+    let mut zero = vec![false; graph.values().len()];
     for node in graph.nodes() {
         makers[node.output.index()] = Some(node);
+        if matches!(node.op, Op::SumOfSquares(_)) {
+            let inputs: Vec<Value> =
+                node.inputs.iter().copied().filter(|input| !zero[input.index()]).collect();
+            let inputs = if inputs.is_empty() { node.inputs.clone() } else { inputs };
+            rewriter.keep(&Node { inputs, ..node.clone() })?;
+            continue;
+        }
         if !sums_to_zero(node, &makers) {
             rewriter.keep(node)?;
             continue;
         }
         let desc = graph.desc(node.output).clone();
-        let zero = rewriter.new.add_value(TensorDesc::f32([]), Origin::Literal(vec![0.0f32.to_bits()]));
+        let number = rewriter.new.add_value(TensorDesc::f32([]), Origin::Literal(vec![0.0f32.to_bits()]));
         let zeros =
-            rewriter.new.add_node(Expand { shape: desc.shape }.into(), vec![zero], node.path.clone())?;
+            rewriter.new.add_node(Expand { shape: desc.shape }.into(), vec![number], node.path.clone())?;
         rewriter.map[node.output.index()] = Some(zeros);
-        dropped = true;
+        zero[node.output.index()] = true;
     }
     let graph = rewriter.finish();
-    if dropped { drop_dead(&graph) } else { Ok(graph) }
+    if zero.contains(&true) { drop_dead(&graph) } else { Ok(graph) }
 }
 
 fn sums_to_zero(node: &Node, makers: &[Option<&Node>]) -> bool {
@@ -41,14 +49,14 @@ fn sums_to_zero(node: &Node, makers: &[Option<&Node>]) -> bool {
         Node { op: Op::ChannelJoin(ChannelJoin { result, .. }), inputs, .. } if *result == kind => {
             let parts = maker(inputs[0])?;
             match parts.op {
-                Op::ChannelSum(ChannelSum { terms }) => Some((inputs[0], terms, &parts.inputs[..])),
+                Op::ChannelSum(ChannelSum { terms }) => Some((terms, &parts.inputs[..])),
                 _ => None,
             }
         }
         _ => None,
     };
     let first = ChannelResult::Sum { row: 0 };
-    let Some((_, ChannelTerms::Values, &[summed])) = joined(node.output, first) else { return false };
+    let Some((ChannelTerms::Values, &[summed])) = joined(node.output, first) else { return false };
     let Some(Node { op: Op::BatchNormGrad(BatchNormGrad { epsilon, relu }), inputs, .. }) = maker(summed)
     else {
         return false;
@@ -57,14 +65,14 @@ fn sums_to_zero(node: &Node, makers: &[Option<&Node>]) -> bool {
         return false;
     };
     let own = joined(moments, ChannelResult::Moments)
-        .is_some_and(|(_, terms, of)| terms == ChannelTerms::Moments && of == [x]);
+        .is_some_and(|(terms, of)| terms == ChannelTerms::Moments && of == [x]);
     let mut of = vec![grad, x, moments];
     if *relu {
         of.extend([weight, bias[0]]);
     }
     let terms = ChannelTerms::Normalized { epsilon: *epsilon, relu: *relu };
     let sums = |value: Value, row: usize| {
-        joined(value, ChannelResult::Sum { row }).is_some_and(|(_, own, inputs)| own == terms && inputs == of)
+        joined(value, ChannelResult::Sum { row }).is_some_and(|(own, inputs)| own == terms && inputs == of)
     };
     own && sums(bias_grad, 0) && sums(weight_grad, 1)
 }
@@ -91,6 +99,8 @@ mod tests {
         let loss = g.mul(y, y)?;
         let loss = g.sum(loss, &[0, 1, 2, 3], false)?;
         let gradients = g.gradients(loss, &[bias, weight])?;
+        let norm = g.global_norm_squared(&gradients)?;
+        g.output("norm", norm);
         g.output("bias", gradients[0]);
         g.output("weight", gradients[1]);
         Ok(g.finish())
@@ -107,6 +117,8 @@ mod tests {
         dropped.check()?;
         // Those of the moments, and of the gradient that enters the norm, are left.
         assert_eq!((sums(&graph), sums(&dropped)), (3, 2), "{dropped}");
+        let squared = dropped.nodes().iter().find(|node| node.op.name() == "sum_of_squares");
+        assert_eq!(squared.map(|node| node.inputs.len()), Some(1), "{dropped}");
         Ok(())
     }
 
