@@ -50,7 +50,7 @@ impl Planes {
         let whole = self.inner.is_multiple_of(4) && elements.is_multiple_of(8);
         let fits = profile.kind.is_software() && whole && self.inner >= LEAST_EIGHTS;
         let run = (self.inner / 8).min(EIGHTS);
-        fits.then(|| Eights { count: elements / 8, run, inner: self.inner / 4, words: profile.int64 })
+        fits.then_some(Eights { count: elements / 8, run, inner: self.inner / 4, words: profile.int64 })
     }
 
     /// How the planes are cut into runs, for a kernel of so many `threads` of which `lanes` share a run of `steps`
