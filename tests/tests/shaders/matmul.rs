@@ -2,8 +2,8 @@
 
 use kiln_gpu::Gpu;
 use kiln_kernels::{
-    Kernel, matmul_flat, matmul_lanes, matmul_lanes_rows, matmul_naive, matmul_pack, matmul_pack_half,
-    matmul_register, matmul_shared, matmul_vector, matmul_vector_subgroup,
+    Kernel, matmul_flat, matmul_naive, matmul_pack, matmul_pack_half, matmul_register, matmul_shared,
+    matmul_vector, matmul_vector_subgroup,
 };
 use kiln_reference::{Array, Unary};
 use kiln_tests::compare::{assert_close, assert_same_bits};
@@ -19,38 +19,38 @@ const UNTOUCHED: f32 = 7.5;
 
 /// One product, and how its sides lie in memory.
 #[derive(Clone, Copy, Debug, Default)]
-struct Case {
-    batch: usize,
-    rows: usize,
-    depth: usize,
-    cols: usize,
-    transpose_lhs: bool,
-    transpose_rhs: bool,
+pub(crate) struct Case {
+    pub(crate) batch: usize,
+    pub(crate) rows: usize,
+    pub(crate) depth: usize,
+    pub(crate) cols: usize,
+    pub(crate) transpose_lhs: bool,
+    pub(crate) transpose_rhs: bool,
     /// The batch shares one left, or right, side.
-    share_lhs: bool,
-    share_rhs: bool,
-    bias: bool,
-    residual: bool,
-    activation: u32,
+    pub(crate) share_lhs: bool,
+    pub(crate) share_rhs: bool,
+    pub(crate) bias: bool,
+    pub(crate) residual: bool,
+    pub(crate) activation: u32,
     /// The columns of the piece of the right side that is bound; all of them where there is none.
-    piece: Option<(usize, usize)>,
+    pub(crate) piece: Option<(usize, usize)>,
     /// An element of the left side is NaN.
-    nan: bool,
+    pub(crate) nan: bool,
     /// The right side is of halves, two in a word along the depth.
-    half: bool,
+    pub(crate) half: bool,
 }
 
 /// The tensors of a case, and what the kernel should make of them.
-struct Product {
-    lhs: Vec<f32>,
+pub(crate) struct Product {
+    pub(crate) lhs: Vec<f32>,
     /// The piece that is bound, in the case's layout.
-    rhs: Bind,
+    pub(crate) rhs: Bind,
     /// The same columns as `[batch][depth][columns]`.
-    rhs_plain: Array,
-    bias: Vec<f32>,
-    residual: Vec<f32>,
-    expected: Array,
-    bounds: Vec<f64>,
+    pub(crate) rhs_plain: Array,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) residual: Vec<f32>,
+    pub(crate) expected: Array,
+    pub(crate) bounds: Vec<f64>,
 }
 
 impl Case {
@@ -78,16 +78,16 @@ impl Case {
         Self { half: true, depth: self.depth.next_multiple_of(2), ..self }
     }
 
-    fn columns(&self) -> (usize, usize) {
+    pub(crate) fn columns(&self) -> (usize, usize) {
         self.piece.unwrap_or((0, self.cols))
     }
 
-    fn flags(&self) -> u32 {
+    pub(crate) fn flags(&self) -> u32 {
         u32::from(self.bias) | u32::from(self.residual) << 1
     }
 
     /// Batch, row and k stride of the left side.
-    fn lhs_strides(&self) -> [u32; 3] {
+    pub(crate) fn lhs_strides(&self) -> [u32; 3] {
         let batch = if self.share_lhs { 0 } else { u(self.rows * self.depth) };
         if self.transpose_lhs { [batch, 1, u(self.rows)] } else { [batch, u(self.depth), 1] }
     }
@@ -168,7 +168,7 @@ impl Case {
     }
 
     /// The bindings of every kernel of the family: what a flag leaves out is NaN, as the tail is.
-    fn binds(&self, product: &Product, rhs: Bind) -> Vec<Bind> {
+    pub(crate) fn binds(&self, product: &Product, rhs: Bind) -> Vec<Bind> {
         let absent = || Bind::f32(&[f32::NAN]);
         let count = product.expected.data.len();
         vec![
@@ -198,7 +198,7 @@ fn function(kind: u32) -> Option<Unary> {
 }
 
 /// Shapes around the tiles of a kernel, plain; then each option at a shape that divides nothing.
-fn cases(tile_rows: usize, tile_cols: usize, tile_depth: usize) -> Vec<Case> {
+pub(crate) fn cases(tile_rows: usize, tile_cols: usize, tile_depth: usize) -> Vec<Case> {
     let (rows, cols) = (sweep::sizes(tile_rows), sweep::sizes(tile_cols));
     let mut cases: Vec<Case> = sweep::shapes([&[1, 2], &rows, &sweep::sizes(tile_depth), &cols])
         .into_iter()
@@ -227,7 +227,12 @@ fn cases(tile_rows: usize, tile_cols: usize, tile_depth: usize) -> Vec<Case> {
     cases
 }
 
-fn check(gpu: &Gpu, kernel: &'static Kernel, case: &Case, run: impl Fn(&Case, &Product) -> Vec<f32>) {
+pub(crate) fn check(
+    gpu: &Gpu,
+    kernel: &'static Kernel,
+    case: &Case,
+    run: impl Fn(&Case, &Product) -> Vec<f32>,
+) {
     let product = case.product();
     let what = format!("{kernel} on {}, {case:?}", gpu.profile().name);
     assert_close(what, &run(case, &product), &product.expected, &product.bounds);
@@ -365,7 +370,7 @@ fn vector_cases(variant: matmul_vector::Variant) -> Vec<Case> {
 }
 
 /// `[batch][panel][k][8]`, zero past the last column.
-fn packed(plain: &Array) -> Vec<f32> {
+pub(crate) fn packed(plain: &Array) -> Vec<f32> {
     let &[batch, depth, cols] = plain.shape.as_slice() else { panic!("a batch of matrices") };
     let panels = cols.div_ceil(8);
     let packed = Array::from_fn(&[batch, panels, depth, 8], |at| {
@@ -382,7 +387,7 @@ fn packed_halves(plain: &Array) -> Vec<u32> {
 }
 
 /// A right side in the panels of a case.
-fn panels(case: &Case, product: &Product) -> Bind {
+pub(crate) fn panels(case: &Case, product: &Product) -> Bind {
     match case.half {
         true => Bind::u32(&packed_halves(&product.rhs_plain)),
         false => Bind::f32(&packed(&product.rhs_plain)),
@@ -390,7 +395,7 @@ fn panels(case: &Case, product: &Product) -> Bind {
 }
 
 /// In f32 and in halves.
-fn panel_cases(cases: Vec<Case>) -> Vec<Case> {
+pub(crate) fn panel_cases(cases: Vec<Case>) -> Vec<Case> {
     let both = |case: Case| [case, case.in_halves()];
     cases.into_iter().filter(|case| !case.transpose_rhs).flat_map(both).collect()
 }
@@ -469,116 +474,6 @@ fn register() {
                 let binds = case.binds(product, panels(case, product));
                 let groups = case.batch * row_tiles * (end - start).div_ceil(tile_cols);
                 Run::new(variant.kernel(), &params, binds, groups).with(&overrides).output(gpu)
-            });
-        }
-    }
-}
-
-/// Depth and columns in fours; the left side either way, and then in fours of rows.
-fn lanes_cases(variant: matmul_lanes::Variant) -> Vec<Case> {
-    let own = variant == matmul_lanes::Variant::Wide32;
-    let mut cases = panel_cases(cases(variant.rows() as usize, 64, 8));
-    let transposed: Vec<Case> =
-        cases.iter().map(|case| Case { transpose_lhs: !case.transpose_lhs, ..*case }).collect();
-    cases.extend(transposed);
-    // All share an epilogue, of which one proves every activation: each is a pipeline more.
-    cases.retain(|case| case.activation <= 1 || own && !case.transpose_lhs);
-    for case in &mut cases {
-        case.depth = case.depth.next_multiple_of(4);
-        case.cols = case.cols.next_multiple_of(4);
-        case.piece = case.piece.map(|(start, end)| (start, end.next_multiple_of(4)));
-        case.rows = if case.transpose_lhs { case.rows.next_multiple_of(4) } else { case.rows };
-    }
-    cases
-}
-
-#[test]
-fn lanes() {
-    let Some(gpu) = device::gpu() else { return };
-    if !device::shares_by_subgroup(gpu) {
-        return;
-    }
-    for &variant in matmul_lanes::Variant::ALL {
-        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
-            continue;
-        }
-        for case in lanes_cases(variant) {
-            check(gpu, variant.kernel(), &case, |case, product| {
-                let (start, end) = case.columns();
-                let count = (end - start).div_ceil(8);
-                let [lhs_batch_stride, lhs_row_stride, lhs_k_stride] = case.lhs_strides();
-                let row_tiles = case.rows.div_ceil(variant.rows() as usize);
-                let params = matmul_lanes::Params {
-                    rows: u(case.rows),
-                    depth: u(case.depth),
-                    batch: u(case.batch),
-                    lhs_batch_stride,
-                    lhs_row_stride,
-                    lhs_k_stride,
-                    rhs_batch_stride: if case.share_rhs { 0 } else { u(count * case.depth) },
-                    panel_start: u(start / 8),
-                    panels: u(count),
-                    output_cols: u(case.cols),
-                    row_tiles: u(row_tiles),
-                    flags: case.flags(),
-                };
-                let (by_rows, half) = (u32::from(case.transpose_lhs), u32::from(case.half));
-                let overrides = matmul_lanes::Overrides { activation: case.activation, by_rows, half };
-                let groups = case.batch * row_tiles * count.div_ceil(8);
-                let binds = case.binds(product, panels(case, product));
-                Run::new(variant.kernel(), &params, binds, groups).with(&overrides.pairs()).output(gpu)
-            });
-        }
-    }
-}
-
-/// As [`lanes_cases`] with the tile's extents exchanged, of a left side in panels; none of halves.
-fn lanes_rows_cases(variant: matmul_lanes_rows::Variant) -> Vec<Case> {
-    let own = variant == matmul_lanes_rows::Variant::Wide32;
-    let mut cases = cases(64, variant.cols() as usize, 8);
-    cases.retain(|case| !case.transpose_rhs && !case.transpose_lhs && (case.activation <= 1 || own));
-    for case in &mut cases {
-        case.depth = case.depth.next_multiple_of(4);
-        case.cols = case.cols.next_multiple_of(8);
-        case.piece = case.piece.map(|(start, end)| (start, end.next_multiple_of(8)));
-    }
-    cases
-}
-
-#[test]
-fn lanes_rows() {
-    let Some(gpu) = device::gpu() else { return };
-    if !device::shares_by_subgroup(gpu) {
-        return;
-    }
-    for &variant in matmul_lanes_rows::Variant::ALL {
-        if variant.kernel().needs.int64 && !device::has_int64(gpu) {
-            continue;
-        }
-        for case in lanes_rows_cases(variant) {
-            check(gpu, variant.kernel(), &case, |case, product| {
-                let (start, end) = case.columns();
-                let (count, lhs_panels) = ((end - start) / 8, case.rows.div_ceil(8));
-                let shape = [if case.share_lhs { 1 } else { case.batch }, case.rows, case.depth];
-                let lhs = kiln_reference::permute(&Array::from_f32(&shape, &product.lhs), &[0, 2, 1]);
-                let params = matmul_lanes_rows::Params {
-                    rows: u(case.rows),
-                    depth: u(case.depth),
-                    batch: u(case.batch),
-                    lhs_batch_stride: if case.share_lhs { 0 } else { u(lhs_panels * case.depth) },
-                    lhs_panels: u(lhs_panels),
-                    rhs_batch_stride: if case.share_rhs { 0 } else { u(count * case.depth) },
-                    panel_start: u(start / 8),
-                    panels: u(count),
-                    output_panels: u(case.cols / 8),
-                    col_tiles: u((end - start).div_ceil(variant.cols() as usize)),
-                    flags: case.flags(),
-                };
-                let overrides = matmul_lanes_rows::Overrides { activation: case.activation };
-                let groups = case.batch * lhs_panels.div_ceil(8) * params.col_tiles as usize;
-                let mut binds = case.binds(product, panels(case, product));
-                binds[0] = Bind::f32(&packed(&lhs));
-                Run::new(variant.kernel(), &params, binds, groups).with(&overrides.pairs()).output(gpu)
             });
         }
     }

@@ -67,8 +67,12 @@ fn lanes_variants(
         && geometry.cols.is_multiple_of(4);
     match (fits, profile.int64) {
         (false, _) => vec![],
-        (true, true) => vec![Variant::Wide32, Variant::Wide16, Variant::Wide8, Variant::Wide4],
-        (true, false) => vec![Variant::Plain32, Variant::Plain16, Variant::Plain8, Variant::Plain4],
+        (true, true) => {
+            vec![Variant::Wide32, Variant::Wide20, Variant::Wide16, Variant::Wide8, Variant::Wide4]
+        }
+        (true, false) => {
+            vec![Variant::Plain32, Variant::Plain20, Variant::Plain16, Variant::Plain8, Variant::Plain4]
+        }
     }
 }
 
@@ -208,9 +212,11 @@ mod tests {
             (&lavapipe(), LhsLayout::RowMajor, [1, 516], 512, "matmul_lanes/wide4"),
             (&lavapipe(), LhsLayout::RowMajor, [3, 512], 512, "matmul_lanes/wide4"),
             (&lavapipe(), LhsLayout::RowMajor, [3, 512], 501, "matmul_flat/four_wide"),
-            (&lavapipe(), LhsLayout::RowMajor, [100, 800], 500, "matmul_lanes/wide32"),
+            (&lavapipe(), LhsLayout::RowMajor, [100, 800], 500, "matmul_lanes/wide20"),
             (&lavapipe(), LhsLayout::RowMajor, [8, 512], 512, "matmul_lanes/wide8"),
-            (&lavapipe(), LhsLayout::RowMajor, [40, 512], 512, "matmul_lanes/wide16"),
+            (&lavapipe(), LhsLayout::RowMajor, [40, 512], 512, "matmul_lanes/wide20"),
+            (&narrow, LhsLayout::RowMajor, [100, 800], 500, "matmul_lanes/plain20"),
+            (&lavapipe(), LhsLayout::RowMajor, [48, 512], 512, "matmul_lanes/wide16"),
             (&lavapipe(), LhsLayout::RowMajor, [512, 512], 512, "matmul_lanes/wide32"),
             (&narrow, LhsLayout::RowMajor, [512, 512], 512, "matmul_lanes/plain32"),
             (&lavapipe(), LhsLayout::Transposed, [512, 512], 512, "matmul_lanes/wide32"),
