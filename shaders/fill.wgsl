@@ -2,14 +2,17 @@
 //!
 //! output[i] = value, for i < count
 //!
-//! One invocation makes one element, a workgroup THREADS of them. Used by the start-up probe, whose answer must be
-//! known beforehand.
+//! One invocation makes one NUMBER, a workgroup THREADS of them; `count` counts units of NUMBER. `base` is used by the
+//! start-up probe, whose answer must be known beforehand.
 //!
 //! uses: grid
 //! variants:
-//!   base   THREADS=64
+//!   base   THREADS=64 NUMBER=f32
+//!   quad   THREADS=64 NUMBER=vec4<f32>
 
 override THREADS: u32 = 64u;
+
+alias NUMBER = f32;
 
 struct Params {
     value: f32,
@@ -17,7 +20,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read_write> output: array<NUMBER>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -29,5 +32,5 @@ fn main(
     if (index >= params.count) {
         return;
     }
-    output[index] = params.value;
+    output[index] = NUMBER(params.value);
 }

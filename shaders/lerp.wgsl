@@ -1,8 +1,8 @@
 //! lerp
 //!
-//! variable[i] += MOMENTUM (FACTOR input[start + i] - variable[i])
+//! variable[i] += momentum[i] (factor[i] input[i] - variable[i])
 //!
-//! A running mean that moves towards a new value, in place: the running statistics of a batch norm. Where guard[0] is 0
+//! Running means that move towards new values, in place: the running statistics of batch norms. Where guard[0] is 0
 //! nothing changes. NUMBER is four neighbours where lengths allow; a dispatch makes those from `begin` to before `end`.
 //! One invocation makes STEPS numbers at a distance of THREADS.
 //!
@@ -19,15 +19,14 @@ alias NUMBER = vec4<f32>;
 struct Params {
     begin: u32,
     end: u32,
-    start: u32,
-    momentum: f32,
-    factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> variable: array<NUMBER>;
 @group(0) @binding(2) var<storage, read> input: array<NUMBER>;
-@group(0) @binding(3) var<storage, read> guard: array<f32>;
+@group(0) @binding(3) var<storage, read> momentum: array<NUMBER>;
+@group(0) @binding(4) var<storage, read> factor: array<NUMBER>;
+@group(0) @binding(5) var<storage, read> guard: array<f32>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -35,15 +34,15 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first = params.begin + flat_workgroup(group, groups) * (THREADS * STEPS) + thread;
-    if (first >= params.end || guard[0] == 0.0) {
+    let start = params.begin + flat_workgroup(group, groups) * (THREADS * STEPS) + thread;
+    if (start >= params.end || guard[0] == 0.0) {
         return;
     }
     for (var step = 0u; step < STEPS; step++) {
-        let i = first + step * THREADS;
+        let i = start + step * THREADS;
         if (i < params.end) {
             let old = variable[i];
-            variable[i] = old + params.momentum * (params.factor * input[params.start + i] - old);
+            variable[i] = old + momentum[i] * (factor[i] * input[i] - old);
         }
     }
 }

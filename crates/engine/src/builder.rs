@@ -13,11 +13,11 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use crate::error::{EngineError, Mismatch, Result};
-use crate::graph::{Graph, Origin, Update, Value};
+use crate::graph::{Graph, Origin, Part, Update, Value};
 use crate::ops::{
-    Attention, Binary, CachedAttention, Concat, Embedding, Expand, IndexAdd, IndexRows, IndexSelect,
-    LhsLayout, Matmul, Op, PackHalf, Permute, Reduce, Reduction, Reshape, RhsLayout, SegmentMean, Slice,
-    Unary, UnpackHalf,
+    Attention, Binary, CachedAttention, Concat, Embedding, Expand, FlatConcat, IndexAdd, IndexRows,
+    IndexSelect, LhsLayout, Matmul, Op, PackHalf, Permute, Reduce, Reduction, Reshape, RhsLayout,
+    SegmentMean, Slice, Unary, UnpackHalf,
 };
 use crate::tensor::{DType, TensorDesc};
 use crate::updates::{Assign, Rule};
@@ -124,6 +124,55 @@ impl GraphBuilder {
     /// A device buffer that starts as zeros, lasts as long as the session, and is shared by name among its plans.
     pub fn variable(&mut self, name: &str, shape: &[usize], dtype: DType) -> Value {
         self.named_value(TensorDesc::new(shape, dtype), Origin::Variable(name.to_owned()))
+    }
+
+    /// Many small variables that lie one after the other in one, so that a single kernel changes them all. Gives the vector,
+    /// which is a variable of this name. `members` are laid out as [`FlatConcat`] lays out tensors: each has names, and the
+    /// shape of what has one of them. Several lie directly behind each other, as the rows of one tensor do.
+    ///
+    /// A member is a part of it that has a name of its own: [`variable`](Self::variable) gives it from here on, a
+    /// [`Session`](crate::Session) reads and writes it by that name, and no graph of the same session may declare it by
+    /// itself. Only the whole can be updated.
+    ///
+    /// ```
+    /// use kiln_engine::updates::Accumulate;
+    /// use kiln_engine::{DType, GraphBuilder};
+    ///
+    /// # fn main() -> Result<(), kiln_engine::EngineError> {
+    /// let mut g = GraphBuilder::new("example");
+    /// let sums = g.flat_variable("sums", &[(&["weight"], &[3, 20]), (&["mean", "variance"], &[20])])?;
+    /// assert_eq!(g.desc(sums).shape, [128]);
+    /// let weight = g.variable("weight", &[3, 20], DType::F32);
+    /// let (moments, share) = (g.input("moments", &[2, 20], DType::F32), g.input("share", &[2], DType::F32));
+    /// let (weight, moments) = (g.exp(weight)?, g.exp(moments)?);
+    /// let both = g.flat_concat(&[weight, moments])?;
+    /// g.update(Accumulate, &[sums], &[both, share])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`EngineError::Op`] where there are no members, or one has no elements or no name.
+    pub fn flat_variable(&mut self, name: &str, members: &[(&[&str], &[usize])]) -> Result<Value> {
+        let of_all =
+            |(names, shape): &(&[&str], &[usize])| TensorDesc::f32([&[names.len()], *shape].concat());
+        let descs: Vec<TensorDesc> = members.iter().map(of_all).collect();
+        let descs: Vec<&TensorDesc> = descs.iter().collect();
+        let desc = Op::from(FlatConcat).infer(&descs);
+        let desc = desc.map_err(|mismatch| mismatch.at("flat_variable", &self.path))?;
+        let flat = self.variable(name, &desc.shape, DType::F32);
+        for ((names, shape), first) in members.iter().zip(FlatConcat::starts(&descs)) {
+            let desc = TensorDesc::f32(*shape);
+            for (row, member) in names.iter().enumerate() {
+                let start = first + row * desc.elements();
+                let elements = self.slice(flat, 0, start, start + desc.elements())?;
+                let value = if desc.rank() == 1 { elements } else { self.reshape(elements, shape)? };
+                self.named.insert(Origin::Variable((*member).to_owned()), value);
+                let (name, variable) = ((*member).to_owned(), name.to_owned());
+                self.graph.parts.push(Part { name, desc: desc.clone(), variable, start });
+            }
+        }
+        Ok(flat)
     }
 
     /// Gives a variable a new value, after everything in the graph has been computed from the old one ([`Assign`]).
@@ -394,6 +443,11 @@ impl GraphBuilder {
     /// Values joined along `dim` ([`Concat`]).
     pub fn concat(&mut self, values: &[Value], dim: usize) -> Result<Value> {
         self.apply(Concat { dim }, values)
+    }
+
+    /// Values of any shapes as parts of one vector ([`FlatConcat`]).
+    pub fn flat_concat(&mut self, values: &[Value]) -> Result<Value> {
+        self.apply(FlatConcat, values)
     }
 
     /// Any [`Reduction`] over `dims` ([`Reduce`]).

@@ -49,6 +49,16 @@ pub struct ValueInfo {
     pub origin: Origin,
 }
 
+impl ValueInfo {
+    /// The name of a variable.
+    fn variable(&self) -> Option<&String> {
+        match &self.origin {
+            Origin::Variable(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// One op applied to values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
@@ -75,6 +85,23 @@ pub struct Update {
     pub path: String,
 }
 
+/// A name for a part of a vector that is a variable: elements of it in a shape of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) desc: TensorDesc,
+    /// The variable that it is a part of.
+    pub(crate) variable: String,
+    /// The first element there.
+    pub(crate) start: usize,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} from element {} on", self.desc, self.variable, self.start)
+    }
+}
+
 /// A network or a part of one, as plain data: comparable, hashable and printable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Graph {
@@ -84,11 +111,14 @@ pub struct Graph {
     pub(crate) outputs: Vec<(String, Value)>,
     /// Carried out in order, once everything has been computed.
     pub(crate) updates: Vec<Update>,
+    /// Names under which a session reads and writes parts of variables. What is made of the graph has no need of them.
+    pub(crate) parts: Vec<Part>,
 }
 
 impl Graph {
     pub(crate) fn empty(name: &str) -> Self {
-        Self { name: name.into(), values: vec![], nodes: vec![], outputs: vec![], updates: vec![] }
+        let name = name.into();
+        Self { name, values: vec![], nodes: vec![], outputs: vec![], updates: vec![], parts: vec![] }
     }
 
     /// The name given to the builder.
@@ -251,6 +281,12 @@ impl Graph {
                 && !names.insert((std::mem::discriminant(&value.origin), name))
             {
                 return fail(format!("\"{name}\" is declared twice"));
+            }
+        }
+        let mut variables: HashSet<&String> = self.values.iter().filter_map(ValueInfo::variable).collect();
+        for Part { name, .. } in &self.parts {
+            if !variables.insert(name) {
+                return fail(format!("variable \"{name}\" is declared twice"));
             }
         }
         let mut changed = HashSet::new();

@@ -30,6 +30,8 @@ pub(crate) struct Bound {
 pub(crate) struct Piece {
     pub(crate) rows: Range<usize>,
     pub(crate) storage: Storage,
+    /// First byte there: other than 0 in what is part of another value.
+    pub(crate) offset: u64,
 }
 
 /// A value and where it lies: one piece, or several where it exceeds what the device binds.
@@ -47,7 +49,8 @@ impl Placed<'_> {
     }
 
     pub(crate) fn bound(&self, piece: &Piece) -> Bound {
-        Bound { storage: piece.storage, offset: 0, bytes: piece.rows.len() as u64 * self.row_bytes() }
+        let bytes = piece.rows.len() as u64 * self.row_bytes();
+        Bound { storage: piece.storage, offset: piece.offset, bytes }
     }
 }
 
@@ -216,7 +219,7 @@ impl<'a> Lowering<'a> {
         let Some(piece) = placed.pieces.iter().find(holds) else {
             return Err(self.cannot_split(placed.desc, "its parts do not match those of the output"));
         };
-        let offset = (rows.start - piece.rows.start) as u64 * placed.row_bytes();
+        let offset = piece.offset + (rows.start - piece.rows.start) as u64 * placed.row_bytes();
         let bytes = rows.len() as u64 * placed.row_bytes();
         self.aligned(placed.desc, Bound { storage: piece.storage, offset, bytes })
     }
@@ -225,8 +228,8 @@ impl<'a> Lowering<'a> {
     /// dimension: a transposed matrix.
     pub(crate) fn columns_from(&self, index: usize, block: &Block) -> Result<Bound> {
         let whole = self.whole(index)?;
-        let offset = (block.rows.start * DType::BYTES) as u64;
-        let bytes = whole.bytes - offset;
+        let skipped = (block.rows.start * DType::BYTES) as u64;
+        let (offset, bytes) = (whole.offset + skipped, whole.bytes - skipped);
         self.aligned(self.input(index).desc, Bound { offset, bytes, ..whole })
     }
 

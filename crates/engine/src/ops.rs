@@ -25,6 +25,7 @@ mod cross_entropy_grad;
 mod dropout;
 mod embedding;
 mod expand;
+mod flat_concat;
 mod gated;
 mod group_norm;
 mod guard;
@@ -104,6 +105,7 @@ pub use cross_entropy_grad::CrossEntropyGrad;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use expand::Expand;
+pub use flat_concat::FlatConcat;
 pub use gated::Gated;
 pub use group_norm::GroupNorm;
 pub use guard::Guard;
@@ -263,7 +265,7 @@ macro_rules! ops {
 
 ops! {
     AdaptivePool2d AdaptivePool2dGrad Attention AttentionGrad AttentionGradSums AvgPool2dGrad BatchNorm BatchNormGrad Binary CachedAttention ChannelJoin ChannelSum Concat Conv2d
-    Conv2dWeightGrad ConvTranspose2d ConvWeightFlip CrossEntropy CrossEntropyGrad Dropout Embedding Expand Gated GroupNorm Guard IndexAdd IndexRows IndexSelect JoinParts L2Normalize
+    Conv2dWeightGrad ConvTranspose2d ConvWeightFlip CrossEntropy CrossEntropyGrad Dropout Embedding Expand FlatConcat Gated GroupNorm Guard IndexAdd IndexRows IndexSelect JoinParts L2Normalize
     LayerNorm LocalResponseNorm LocalResponseNormGrad Matmul MaxPool2dGrad NormCrossAttention NormLinear NormSelfAttention OneHot PackHalf PackHalfPanels PackPanels Pad PadGrad Permute Pick Pool2d Prelu Reduce Reshape RmsNorm
     SegmentMean SegmentMeanGrad Slice Softmax SplitSum SumOfSquares Unary UnaryGrad UnpackHalf Upsample2d Upsample2dGrad
     WinogradInput WinogradOutput WinogradWeight

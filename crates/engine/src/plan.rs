@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod display;
 mod fit;
+mod inside;
 mod memory;
 mod partition;
 mod slots;

@@ -26,7 +26,7 @@ use crate::weights::WeightSource;
 use crate::work::Work;
 use loaded::{Bound, Loaded};
 use pool::Pool;
-use resident::{Resident, VariablePiece};
+use resident::{Resident, Stretch, VariablePiece};
 
 pub use loaded::Pending;
 pub use memory::SessionMemory;
@@ -158,13 +158,14 @@ impl Session {
     /// [`EngineError`] for a malformed graph, a missing or misshapen weight, or a device failure.
     pub fn load(&mut self, graph: &Graph, weights: &dyn WeightSource) -> Result<PlanId> {
         graph.check()?;
+        let parts = graph.parts.clone();
         let graph = drop_dead(graph)?;
         check_weights(&graph, weights)?;
         let Planned { prepare, main: plan } = match &self.tuner {
             Some(tuner) => tuner.plan(&self.gpu, &self.profile, &graph)?,
             None => plan(&graph, Target::from(&self.profile))?,
         };
-        self.resident.check_variables(&plan)?;
+        self.resident.check_variables(&plan, &parts)?;
         let (fixed, variables) = self.compiling(&plan, |session| {
             session.prepare(&prepare, weights)?;
             session.fixed(&plan, weights)
@@ -184,7 +185,7 @@ impl Session {
             return Err(error);
         }
         // Nothing can fail any more: a refused plan leaves no variable behind.
-        self.resident.adopt(&loaded.plan, variables);
+        self.resident.adopt(&loaded.plan, variables, &parts);
         self.plans.push(loaded);
         self.note_peak(0);
         Ok(PlanId(self.plans.len() - 1))
@@ -298,8 +299,8 @@ impl Session {
     /// # Errors
     /// [`EngineError::Variable`] where no plan declares it so.
     pub fn write_variable(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
-        for (buffer, bytes) in self.resident.variable(name, Some(tensor.desc()))?.0 {
-            self.gpu.write(buffer, 0, &tensor.bytes()[bytes])?;
+        for Stretch { buffer, offset, bytes } in self.resident.variable(name, Some(tensor.desc()))?.0 {
+            self.gpu.write(buffer, offset, &tensor.bytes()[bytes])?;
         }
         Ok(())
     }
@@ -309,9 +310,11 @@ impl Session {
     /// # Errors
     /// [`EngineError::Variable`] where no plan declares it.
     pub fn read_variable(&self, name: &str) -> Result<Tensor> {
-        let (pieces, desc) = self.resident.variable(name, None)?;
-        let parts: Vec<_> =
-            pieces.into_iter().map(|(buffer, bytes)| (buffer, 0..bytes.len() as u64)).collect();
+        let (stretches, desc) = self.resident.variable(name, None)?;
+        let parts: Vec<_> = stretches
+            .into_iter()
+            .map(|Stretch { buffer, offset, bytes }| (buffer, offset..offset + bytes.len() as u64))
+            .collect();
         Ok(Tensor::from_bytes(desc.clone(), &self.gpu.read(&parts)?.concat()))
     }
 

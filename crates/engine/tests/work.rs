@@ -3,9 +3,7 @@
 use kiln_engine::ops::{Activation, ConvOptions, ConvTransposeOptions, Op, PoolOptions};
 use kiln_engine::plan::{Constants, Dispatch};
 use kiln_engine::updates::Lerp;
-use kiln_engine::{
-    Attention, DType, EngineError, Graph, GraphBuilder, Padding, Plan, PutRows, Scalar, Value, Work,
-};
+use kiln_engine::{Attention, DType, EngineError, Graph, GraphBuilder, Padding, Plan, PutRows, Value, Work};
 use kiln_gpu::{DeviceKind, DeviceProfile, Limits};
 
 type Build<'a> = &'a dyn Fn(&mut GraphBuilder) -> Result<Value, EngineError>;
@@ -233,15 +231,15 @@ fn an_update_reads_what_it_writes() -> Result<(), EngineError> {
     let mut g = GraphBuilder::new("update");
     let mean = g.variable("mean", &[100], DType::F32);
     let x = input(&mut g, "x", &[100]);
-    let guard = input(&mut g, "guard", &[3]);
-    let lerp = Lerp { momentum: Scalar::new(0.1), factor: Scalar::new(1.0), row: None };
-    g.update(lerp, &[mean], &[x, guard])?;
+    let guard = input(&mut g, "guard", &[5]);
+    let (momentum, factor) = (input(&mut g, "momentum", &[100]), input(&mut g, "factor", &[100]));
+    g.update(Lerp, &[mean], &[x, momentum, factor, guard])?;
     let cache = g.variable("cache", &[1000, 8], DType::F32);
     let (rows, places) = (input(&mut g, "rows", &[3, 8]), ids(&mut g, "places", &[3]));
     g.update(PutRows { first_col: 0 }, &[cache], &[rows, places])?;
     let found = dispatches(&g.finish(), Limits::BASELINE)?;
     let found: Vec<_> = found.iter().map(|dispatch| (dispatch.op, dispatch.bytes)).collect();
     // Three rows of eight with their places are read, and as much counts as written.
-    assert_eq!(found, [("lerp", 4 * (2 * 100 + 100 + 3)), ("put_rows", 2 * 4 * (3 * 8 + 3))]);
+    assert_eq!(found, [("lerp", 4 * (2 * 100 + 3 * 100 + 5)), ("put_rows", 2 * 4 * (3 * 8 + 3))]);
     Ok(())
 }

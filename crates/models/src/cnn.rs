@@ -145,7 +145,7 @@ use std::path::Path;
 use kiln_engine::{DType, Graph, GraphBuilder, TensorDesc, Value};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-pub use build::{Built, Mode, Statistic};
+pub use build::{Built, Mode, Statistics};
 pub use layer::{Activation, Layer, LayerKind};
 pub use layers::*;
 pub use tensors::{Init, TensorSpec};

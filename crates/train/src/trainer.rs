@@ -368,12 +368,12 @@ impl Trainer {
         for (offset, (row, &examples)) in history.as_f32()?.chunks(ROW).zip(&self.under_way).enumerate() {
             self.finished.push(StepRecord {
                 step: first + offset as u64,
-                loss: row[0],
-                correct: row[1] as u32,
+                loss: row[3],
+                correct: row[4] as u32,
                 examples,
-                norm: row[2],
+                norm: row[1],
                 // The guard gives a factor of 0 to what is not finite.
-                finite: row[3] > 0.0,
+                finite: row[0] > 0.0,
             });
         }
         self.under_way.clear();
@@ -426,7 +426,7 @@ impl Trainer {
         }
         let graphs = self.graphs();
         let graph = match work {
-            Work::State => graphs.state(),
+            Work::State => graphs.state()?,
             Work::Step(examples) => graphs.step(examples)?,
             Work::Part(examples) => graphs.part(examples)?,
             Work::Apply => graphs.applied()?,

@@ -129,7 +129,7 @@ impl Trial {
         let (gradient, loss) = (g.input("gradient", shape, DType::F32), g.input("loss", &[], DType::F32));
         let rates = g.input("rates", &[4], DType::F32);
         let norm = g.global_norm_squared(&[gradient])?;
-        let guard = g.guard(loss, norm, stopped, max_norm)?;
+        let guard = g.guard(loss, norm, stopped, None, max_norm)?;
         g.optimize(optimizer, parameter, gradient, &state, rates, guard)?;
         let now_stopped = g.slice(guard, 0, 2, 3)?;
         g.assign(stopped, now_stopped)?;
@@ -417,7 +417,7 @@ fn training_step(
     let gradients = g.gradients(loss, &parameters)?;
     let squared = g.global_norm_squared(&gradients)?;
     let stopped = g.variable("stopped", &[1], DType::F32);
-    let guard = g.guard(loss, squared, stopped, max_norm)?;
+    let guard = g.guard(loss, squared, stopped, None, max_norm)?;
     for ((name, parameter), gradient) in names.iter().zip(parameters).zip(gradients) {
         let state: Vec<Value> = optimizer
             .state()

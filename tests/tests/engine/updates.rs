@@ -1,7 +1,7 @@
 //! Rules that change variables, besides those of the optimizers.
 
 use kiln_engine::updates::{Accumulate, Lerp, PutRows};
-use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Scalar, Session, Tensor};
+use kiln_engine::{DType, EngineError, GraphBuilder, NoWeights, Session, Tensor};
 use kiln_gpu::{DeviceProfile, Limits};
 use kiln_reference::Array;
 use kiln_tests::compare::assert_close;
@@ -16,9 +16,10 @@ fn running_means_move_towards_batches() -> Result<(), EngineError> {
         for count in [1, 20, 67, 513] {
             let mut g = GraphBuilder::new("statistics");
             let running = g.variable("running", &[count], DType::F32);
-            let (batch, guard) = (g.input("batch", &[count], DType::F32), g.input("guard", &[3], DType::F32));
-            let rule = Lerp { momentum: Scalar::new(0.1), factor: Scalar::new(100.0 / 99.0), row: None };
-            g.update(rule, &[running], &[batch, guard])?;
+            let (batch, guard) = (g.input("batch", &[count], DType::F32), g.input("guard", &[5], DType::F32));
+            let momentum = g.literal(&[count], &vec![0.1; count])?;
+            let factor = g.literal(&[count], &vec![100.0 / 99.0; count])?;
+            g.update(Lerp, &[running], &[batch, momentum, factor, guard])?;
             let mut session = Session::with_profile(gpu, profile.clone());
             let plan = session.load(&g.finish(), &NoWeights)?;
             let mut expected: Vec<f64> = vec![1.0; count];
@@ -27,7 +28,7 @@ fn running_means_move_towards_batches() -> Result<(), EngineError> {
                 let batch = seeded(&format!("batch{step}"), &[count]);
                 // A scale that clips is no less of a yes, and 0 is a no.
                 let scale = [1.0, 0.25, 0.0, 1.0, 0.5][step];
-                let guard = f32_tensor(&[3], vec![scale, 1.0, 0.0]);
+                let guard = f32_tensor(&[5], vec![scale, 1.0, 0.0, 1.0, 1.0]);
                 session.run(plan, &[("batch", &batch), ("guard", &guard)])?;
                 if scale > 0.0 {
                     for (old, new) in expected.iter_mut().zip(batch.as_f32()?) {
@@ -40,51 +41,6 @@ fn running_means_move_towards_batches() -> Result<(), EngineError> {
         }
     }
     Ok(())
-}
-
-/// Means and variances of a batch in one tensor, wherever a row of it starts.
-#[test]
-fn running_means_read_a_row() -> Result<(), EngineError> {
-    let Some(gpu) = device::gpu() else { return Ok(()) };
-    for profile in profiles(gpu) {
-        for (count, row) in [(1, 1), (20, 0), (20, 1), (50, 1), (67, 0), (67, 1)] {
-            let mut g = GraphBuilder::new("statistics");
-            let running = g.variable("running", &[count], DType::F32);
-            let batch = g.input("batch", &[2, count], DType::F32);
-            let guard = g.input("guard", &[3], DType::F32);
-            let rule = Lerp { momentum: Scalar::new(0.25), factor: Scalar::new(1.5), row: Some(row) };
-            g.update(rule, &[running], &[batch, guard])?;
-            let mut session = Session::with_profile(gpu, profile.clone());
-            let plan = session.load(&g.finish(), &NoWeights)?;
-            session.write_variable("running", &f32_tensor(&[count], vec![1.0; count]))?;
-            let batch = seeded("batch", &[2, count]);
-            let guard = f32_tensor(&[3], vec![1.0, 1.0, 0.0]);
-            session.run(plan, &[("batch", &batch), ("guard", &guard)])?;
-            let own = &batch.as_f32()?[row * count..][..count];
-            let expected = own.iter().map(|&new| 0.75 + 0.375 * f64::from(new)).collect();
-            let got = session.read_variable("running")?.into_f32()?;
-            let what = format!("row {row} of {count}");
-            assert_close(what, &got, &Array::new(&[count], expected), &vec![1e-6; count]);
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn a_row_that_is_not_there_is_refused() {
-    let mut g = GraphBuilder::new("statistics");
-    let running = g.variable("running", &[3], DType::F32);
-    let guard = g.input("guard", &[3], DType::F32);
-    for (shape, row, expected) in [
-        (&[2, 3][..], Some(2), "row: expected less than the rows of f32[2, 3], got 2"),
-        (&[2, 4], Some(1), "batch's values: expected [2, 3], got f32[2, 4]"),
-        (&[2, 3], None, "batch's value: expected [3], got f32[2, 3]"),
-    ] {
-        let batch = g.input("batch", shape, DType::F32);
-        let rule = Lerp { momentum: Scalar::new(0.25), factor: Scalar::new(1.0), row };
-        let error = g.update(rule, &[running], &[batch, guard]).expect_err(expected).to_string();
-        assert!(error.ends_with(expected), "{error}");
-    }
 }
 
 /// Three batches of 40, 40 and 20 examples are one of 100, twice over.
@@ -225,7 +181,6 @@ fn what_does_not_fit_is_named() {
     let (row, index) = (g.input("row", &[4], DType::F32), g.input("index", &[1], DType::U32));
     let short = g.input("short", &[3], DType::F32);
     let (rows, places) = (g.input("rows", &[1, 4], DType::F32), g.input("places", &[2], DType::U32));
-    let lerp = |momentum: f32| Lerp { momentum: Scalar::new(momentum), factor: Scalar::new(1.0), row: None };
     for (made, expected) in [
         (
             g.update(PutRows { first_col: 0 }, &[flat], &[rows, index]),
@@ -261,18 +216,109 @@ fn what_does_not_fit_is_named() {
         ),
         (g.update(Accumulate, &[flat], &[short, short]), "accumulate \"net\": mix: expected [2], got f32[3]"),
         (
-            g.update(lerp(1.5), &[flat], &[short, short]),
-            "lerp \"net\": momentum: expected at least 0 and at most 1, got 1.5",
+            g.update(Lerp, &[flat], &[short, row, short, short]),
+            "lerp \"net\": momentum: expected [3], got f32[4]",
         ),
         (
-            g.update(lerp(0.1), &[flat], &[row, short]),
+            g.update(Lerp, &[flat], &[row, short, short, short]),
             "lerp \"net\": batch's value: expected [3], got f32[4]",
         ),
         (
-            g.update(lerp(0.1), &[flat, table], &[short, short]),
+            g.update(Lerp, &[flat, table], &[short, short, short, short]),
             "lerp \"net\": number of variables: expected 1, got 2",
         ),
     ] {
         assert_eq!(made.map_err(|e| e.to_string()), Err(expected.to_owned()));
     }
+}
+
+/// Members of a flat variable are read, written and shared by their names, and changed together; what contradicts another
+/// plan is refused.
+#[test]
+fn members_of_a_flat_variable_change_together() -> Result<(), EngineError> {
+    let Some(gpu) = device::gpu() else { return Ok(()) };
+    let members: [(&str, &[usize]); 5] =
+        [("scale", &[]), ("weight", &[3, 50]), ("bias", &[20]), ("mean", &[7]), ("variance", &[7])];
+    let flat_variable = |g: &mut GraphBuilder| {
+        let members: &[(&[&str], &[usize])] =
+            &[(&["scale"], &[]), (&["weight"], &[3, 50]), (&["bias"], &[20]), (&["mean", "variance"], &[7])];
+        g.flat_variable("flat", members)
+    };
+    for profile in profiles(gpu) {
+        let mut session = Session::with_profile(gpu, profile.clone());
+        // A plan that only looks comes first.
+        let mut g = GraphBuilder::new("look");
+        flat_variable(&mut g)?;
+        for (name, shape) in members {
+            let member = g.variable(name, shape, DType::F32);
+            g.output(name, member);
+        }
+        let look = session.load(&g.finish(), &NoWeights)?;
+
+        let mut g = GraphBuilder::new("step");
+        let flat = flat_variable(&mut g)?;
+        let doubled = members.map(|(name, shape)| {
+            let member = g.variable(name, shape, DType::F32);
+            g.add(member, member)
+        });
+        let mut doubled = doubled.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let moments = g.concat(&doubled.split_off(3), 0)?;
+        let doubled = g.flat_concat(&[doubled, vec![moments]].concat())?;
+        let mix = g.input("mix", &[2], DType::F32);
+        g.update(Accumulate, &[flat], &[doubled, mix])?;
+        // The value from before the update.
+        let bias = g.variable("bias", &[20], DType::F32);
+        g.output("old bias", bias);
+        let step = session.load(&g.finish(), &NoWeights)?;
+
+        for (name, shape) in members {
+            session.write_variable(name, &seeded(name, shape))?;
+        }
+        let mut outputs = session.run(step, &[("mix", &f32_tensor(&[2], vec![1.0, 0.5]))])?;
+        assert_eq!(outputs.take("old bias"), Some(seeded("bias", &[20])));
+        let outputs = session.run(look, &[])?;
+        for (name, shape) in members {
+            let expected: Vec<f32> = seeded(name, shape).into_f32()?.iter().map(|x| x + x).collect();
+            assert_eq!(outputs[name].as_f32()?, expected, "{name}");
+            assert_eq!(session.read_variable(name)?, outputs[name], "{name}");
+        }
+        let whole = session.read_variable("flat")?.into_f32()?;
+        let between = [1..64, 214..256, 276..320, 334..384].into_iter().flatten();
+        assert!(whole.len() == 384 && between.clone().all(|i| whole[i] == 0.0), "zeros lie between them");
+
+        let refused = |session: &mut Session,
+                       build: &dyn Fn(&mut GraphBuilder) -> Result<(), EngineError>| {
+            let mut g = GraphBuilder::new("other");
+            build(&mut g)?;
+            Ok::<_, EngineError>(session.load(&g.finish(), &NoWeights).map(drop).map_err(|e| e.to_string()))
+        };
+        let alone = refused(&mut session, &|g| {
+            let bias = g.variable("bias", &[20], DType::F32);
+            g.output("bias", bias);
+            Ok(())
+        })?;
+        let expected = "f32[20] in flat from element 256 on, got f32[20] by itself";
+        assert!(alone.clone().is_err_and(|e| e.contains(expected)), "{alone:?}");
+        let elsewhere = refused(&mut session, &|g| {
+            let other = g.flat_variable("other", &[(&["bias"], &[20])])?;
+            g.output("other", other);
+            Ok(())
+        })?;
+        assert!(elsewhere.clone().is_err_and(|e| e.contains("in other from element 0 on")), "{elsewhere:?}");
+        let twice = refused(&mut session, &|g| {
+            let x = g.variable("x", &[2], DType::F32);
+            g.output("x", x);
+            g.flat_variable("xs", &[(&["x"], &[2])]).map(drop)
+        })?;
+        assert!(twice.clone().is_err_and(|e| e.contains("variable \"x\" is declared twice")), "{twice:?}");
+        let wrong = session.write_variable("bias", &seeded("bias", &[21])).map_err(|e| e.to_string());
+        assert!(wrong.clone().is_err_and(|e| e.contains("expected f32[20], got f32[21]")), "{wrong:?}");
+    }
+    let mut g = GraphBuilder::new("g");
+    g.flat_variable("flat", &[(&["x"], &[2])])?;
+    let x = g.variable("x", &[2], DType::F32);
+    let mix = g.input("mix", &[2], DType::F32);
+    let alone = g.update(Accumulate, &[x], &[mix, mix]).map_err(|e| e.to_string());
+    assert_eq!(alone, Err("accumulate \"g\": target: expected a variable, got f32[2]".to_owned()));
+    Ok(())
 }

@@ -13,6 +13,7 @@ mod cross_entropy;
 mod dropout;
 mod embedding;
 mod expand;
+mod flat_concat;
 mod gated;
 mod group_norm;
 mod index_select;

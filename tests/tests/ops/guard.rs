@@ -1,5 +1,6 @@
 //! Whether a training step may change anything, and how far its gradients are clipped.
 
+use kiln_engine::{GraphBuilder, Value};
 use kiln_reference::Array;
 use kiln_tests::device;
 use kiln_tests::graph::{conforms, f32_tensor};
@@ -21,15 +22,17 @@ fn clips_or_stops() {
                 f32_tensor(&[], vec![loss]),
                 f32_tensor(&[], vec![squared]),
                 f32_tensor(&[1], vec![stopped]),
+                f32_tensor(&[], vec![7.0]),
             ];
             let most = max_norm.map(f64::from);
             let expected = kiln_reference::guard(loss.into(), squared.into(), stopped != 0.0, most);
-            let expected = Array::new(&[3], expected.to_vec());
+            let expected = Array::new(&[5], [&expected[..], &[loss.into(), 7.0]].concat());
             // The root, its sum with 1e-6, and a quotient.
             let bounds: Vec<f64> =
                 expected.data.iter().map(|x| 8.0 * f64::from(f32::EPSILON) * x.abs()).collect();
             let what = format!("loss {loss}, squared norm {squared}, {stopped}, at most {max_norm:?}");
-            conforms(gpu, what, &operands, |g, v| g.guard(v[0], v[1], v[2], max_norm), &expected, &bounds);
+            let build = |g: &mut GraphBuilder, v: &[Value]| g.guard(v[0], v[1], v[2], Some(v[3]), max_norm);
+            conforms(gpu, what, &operands, build, &expected, &bounds);
         }
     }
 }

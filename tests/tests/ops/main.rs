@@ -23,6 +23,7 @@ mod cross_entropy_grad;
 mod dropout;
 mod embedding;
 mod expand;
+mod flat_concat;
 mod gated;
 mod group_norm;
 mod guard;

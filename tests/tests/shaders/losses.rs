@@ -228,14 +228,15 @@ fn guards() {
             (1.5, 16.0, nan),
         ] {
             for max_norm in [None, Some(8.0f32), Some(0.5)] {
-                let params = guard::Params { count: 3, max_norm: max_norm.unwrap_or(1.0) };
+                let params = guard::Params { count: 5, max_norm: max_norm.unwrap_or(1.0) };
                 let overrides = guard::Overrides { clip: u32::from(max_norm.is_some()) }.pairs();
-                let binds =
-                    vec![Bind::f32(&[loss]), Bind::f32(&[squared]), Bind::f32(&[stopped]), Bind::output(3)];
+                let mut binds: Vec<Bind> =
+                    [&[loss], &[squared], &[stopped], &[7.0]].map(|x| Bind::f32(x)).into();
+                binds.push(Bind::output(5));
                 let got = Run::new(variant.kernel(), &params, binds, 1).with(&overrides).output(gpu);
                 let (loss, squared) = (f64::from(loss), f64::from(squared));
                 let expected = kiln_reference::guard(loss, squared, stopped != 0.0, max_norm.map(f64::from));
-                let expected = Array::new(&[3], expected.to_vec());
+                let expected = Array::new(&[5], [&expected[..], &[loss, 7.0]].concat());
                 let bounds = expected.data.iter().map(|x| 1e-6 * x.abs()).collect::<Vec<f64>>();
                 let what = format!("loss {loss}, squared norm {squared}, {stopped}, at most {max_norm:?}");
                 assert_close(what, &got, &expected, &bounds);

@@ -222,23 +222,19 @@ fn lerps() {
         let width = if *variant == lerp::Variant::Quad { 4 } else { 1 };
         for (begin, end) in RANGES {
             let count = end * width;
-            for (scale, start) in [(1.0, 0), (0.25, 7), (0.0, 0)] {
-                let (old, batch) =
-                    (data::uniform("running", count), data::uniform("batch", count + start * width));
-                let params = lerp::Params {
-                    begin: u(begin),
-                    end: u(end),
-                    start: u(start),
-                    momentum: 0.125,
-                    factor: 1.25,
-                };
-                let binds = vec![Bind::update(&old), Bind::f32(&batch), Bind::f32(&[scale, 1.0, 0.0])];
+            let [old, batch, momentum, factor] =
+                ["running", "batch", "momentum", "factor"].map(|name| data::uniform(name, count));
+            for scale in [1.0, 0.25, 0.0] {
+                let params = lerp::Params { begin: u(begin), end: u(end) };
+                let mut binds = vec![Bind::update(&old)];
+                binds.extend([&batch[..], &momentum, &factor, &[scale, 1.0, 0.0]].map(Bind::f32));
                 let groups = (end - begin).div_ceil((variant.threads() * variant.steps()) as usize);
                 let made = Run::new(variant.kernel(), &params, binds, groups).output(gpu);
                 let changed = |i: usize| scale != 0.0 && i >= begin * width;
                 let expected = Array::from_fn(&[count], |at| {
-                    let (old, batch) = (f64::from(old[at[0]]), f64::from(batch[start * width + at[0]]));
-                    if changed(at[0]) { 0.875 * old + 0.125 * 1.25 * batch } else { old }
+                    let [old, batch, momentum, factor] =
+                        [&old, &batch, &momentum, &factor].map(|x| f64::from(x[at[0]]));
+                    if changed(at[0]) { old + momentum * (factor * batch - old) } else { old }
                 });
                 let bounds: Vec<f64> = (0..count).map(|i| if changed(i) { 3e-7 } else { 0.0 }).collect();
                 assert_close(format!("{} {begin}..{end}", variant.kernel()), &made, &expected, &bounds);

@@ -204,15 +204,18 @@ impl GraphBuilder {
         self.sum(parts, &[0], false)
     }
 
-    /// `[scale, norm, stopped]`: whether this step may change anything, and how far its gradients are clipped ([`Guard`]).
+    /// `[scale, norm, stopped, loss, note]`: whether this step may change anything, how far its gradients are clipped, and
+    /// what it came to ([`Guard`]). The note is any number `[]` that goes into the same record; without one it is the loss.
     pub fn guard(
         &mut self,
         loss: Value,
         squared_norm: Value,
         stopped: Value,
+        note: Option<Value>,
         max_norm: Option<f32>,
     ) -> Result<Value> {
-        self.apply(Guard { max_norm: max_norm.map(Scalar::new) }, &[loss, squared_norm, stopped])
+        let guard = Guard { max_norm: max_norm.map(Scalar::new) };
+        self.apply(guard, &[loss, squared_norm, stopped, note.unwrap_or(loss)])
     }
 
     /// The weight of each row's label.

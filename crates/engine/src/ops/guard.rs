@@ -7,8 +7,8 @@ use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
 use crate::tensor::TensorDesc;
 
-/// From a loss `[]`, the squared norm `[]` of all gradients and the flag `stopped` `[1]` of earlier steps:
-/// `[scale, norm, stopped]`, of shape `[3]`.
+/// From a loss `[]`, the squared norm `[]` of all gradients, the flag `stopped` `[1]` of earlier steps and some number `[]`
+/// to be noted: `[scale, norm, stopped, loss, note]`, of shape `[5]`, the record of a training step.
 ///
 /// Where the loss or the squared norm is not finite, or the flag was not 0, the scale is 0, with which the update rules
 /// change nothing, and the new flag is 1. Elsewhere the flag is 0 and the scale is what gradients are multiplied by:
@@ -21,17 +21,18 @@ pub struct Guard {
 
 impl Guard {
     /// Elements of the output.
-    pub(crate) const LENGTH: usize = 3;
+    pub(crate) const LENGTH: usize = 5;
 }
 
 impl OpRules for Guard {
     const NAME: &'static str = "guard";
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
-        let [loss, squared_norm, stopped] = expect::inputs(inputs)?;
+        let [loss, squared_norm, stopped, note] = expect::inputs(inputs)?;
         expect::numbers("loss", loss, &[])?;
         expect::numbers("squared norm", squared_norm, &[])?;
         expect::numbers("stopped", stopped, &[1])?;
+        expect::numbers("note", note, &[])?;
         if let Some(max_norm) = self.max_norm.map(Scalar::get)
             && !(max_norm > 0.0 && max_norm.is_finite())
         {
@@ -48,6 +49,7 @@ impl OpRules for Guard {
             loss: lowering.whole(0)?,
             squared_norm: lowering.whole(1)?,
             stopped: lowering.whole(2)?,
+            note: lowering.whole(3)?,
             output: lowering.whole_output()?,
         };
         let overrides = guard::Overrides { clip: u32::from(self.max_norm.is_some()) };
@@ -70,9 +72,10 @@ mod tests {
             (Some(f32::INFINITY), false),
         ] {
             let op = Guard { max_norm: max_norm.map(Scalar::new) };
-            assert_eq!(op.infer(&[&scalar, &scalar, &flag]).is_ok(), fits, "{max_norm:?}");
+            assert_eq!(op.infer(&[&scalar, &scalar, &flag, &scalar]).is_ok(), fits, "{max_norm:?}");
         }
-        let error = Guard { max_norm: None }.infer(&[&scalar, &scalar, &scalar]).map_err(|e| e.to_string());
+        let error =
+            Guard { max_norm: None }.infer(&[&scalar, &scalar, &scalar, &scalar]).map_err(|e| e.to_string());
         assert_eq!(error, Err("stopped: expected [1], got f32[]".to_owned()));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::Rewriter;
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::ops::{Op, Permute};
+use crate::ops::{Op, Permute, Slice};
 
 /// Updates are carried out at the end of a run, in place. An output, or what another update reads, that is the variable
 /// itself would then show its new value: this pass puts a copy in between. So two variables may change places.
@@ -40,10 +40,10 @@ pub fn copy_replaced(graph: &Graph) -> Result<Graph> {
     Ok(graph)
 }
 
-/// The value whose memory this one shares.
+/// The value whose memory this one may share.
 fn root(graph: &Graph, mut value: Value) -> Value {
     for node in graph.nodes().iter().rev() {
-        if node.output == value && matches!(node.op, Op::Reshape(_)) {
+        if node.output == value && matches!(node.op, Op::Reshape(_) | Op::Slice(Slice { dim: 0, .. })) {
             value = node.inputs[0];
         }
     }

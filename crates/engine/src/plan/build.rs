@@ -1,5 +1,6 @@
 //! From graph to plan: pieces, lowered ops, slots.
 
+use super::inside::{Views, seats};
 use super::partition::partition;
 use super::slots::{Assigned, Event, Lifetimes, Spot, Stored};
 use super::{Plan, Port, PortPiece};
@@ -8,7 +9,7 @@ use crate::error::{EngineError, Result};
 use crate::graph::{Graph, Origin, Value};
 use crate::lower::{Bound, Draft, Lowering, Piece, Placed, Storage, piece_limit};
 use crate::ops::{Op, Slice};
-use crate::tensor::DType;
+use crate::tensor::{DType, TensorDesc};
 use crate::updates::{Assign, Rule};
 use crate::work;
 
@@ -41,11 +42,13 @@ impl Plan {
             };
             places.push(pieces);
         }
+        let views = Views { graph, constants, limits: &profile.limits };
+        let seats = seats(graph, &ranges, &profile.limits, constants);
         let mut drafts: Vec<Draft> = vec![];
         for node in graph.nodes() {
             let output = node.output.index();
             let desc = graph.desc(node.output);
-            let first = drafts.len();
+            let mut first = drafts.len();
             places[output] =
                 match node.op {
                     Op::Reshape(_) => alias(graph, node.inputs[0], node.output, &places, &ranges)
@@ -56,13 +59,31 @@ impl Plan {
                             limit: piece_limit(profile),
                             why: "the new shape has other rows",
                         })?,
-                    Op::Slice(Slice { dim: 0, start: 0, .. })
-                        if let Some(pieces) =
-                            leading(graph, &stored, &places[node.inputs[0].index()], &ranges[output]) =>
+                    Op::Slice(Slice { dim: 0, start, .. })
+                        if let Some(pieces) = views.of_rows(
+                            node.output,
+                            &stored,
+                            &places[node.inputs[0].index()],
+                            &ranges[output],
+                            start as u64 * row_bytes(desc),
+                        ) =>
                     {
                         pieces
                     }
-                    _ => place(&mut stored, node.output, &ranges[output], desc.row_elements()),
+                    // Some of its inputs lie in it already.
+                    Op::FlatConcat(_) if !places[output].is_empty() => std::mem::take(&mut places[output]),
+                    _ => match seats.get(&node.output) {
+                        Some(seat) => {
+                            let whole = seat.whole.index();
+                            if places[whole].is_empty() {
+                                places[whole] = place(&mut stored, seat.whole, &ranges[whole], 1);
+                                seat.clear(graph, target, &places[whole], &mut drafts)?;
+                            }
+                            first = drafts.len();
+                            vec![seat.piece(&places[whole][0], &ranges[output][0])]
+                        }
+                        None => place(&mut stored, node.output, &ranges[output], desc.row_elements()),
+                    },
                 };
             let placed = |value: Value| Placed {
                 desc: graph.desc(value),
@@ -128,7 +149,7 @@ impl Plan {
                 .iter()
                 .map(|piece| {
                     let Spot { slot, offset } = spots[piece.storage.0 as usize];
-                    PortPiece { slot, offset, rows: piece.rows.clone() }
+                    PortPiece { slot, offset: offset + piece.offset, rows: piece.rows.clone() }
                 })
                 .collect(),
         };
@@ -173,14 +194,14 @@ fn place(
     rows.iter()
         .map(|rows| {
             stored.push(Stored { value, rows: rows.clone(), elements: rows.len() * row_elements });
-            Piece { rows: rows.clone(), storage: Storage(stored.len() as u32 - 1) }
+            Piece { rows: rows.clone(), storage: Storage(stored.len() as u32 - 1), offset: 0 }
         })
         .collect()
 }
 
 /// What copies a value over a variable. Both may be cut, in different places.
 fn copies(value: Placed<'_>, variable: Placed<'_>) -> Vec<Event> {
-    let row_bytes = (variable.desc.row_elements() * DType::BYTES) as u64;
+    let row_bytes = row_bytes(variable.desc);
     let mut copies = vec![];
     for to in variable.pieces {
         for from in value.pieces {
@@ -190,13 +211,18 @@ fn copies(value: Placed<'_>, variable: Placed<'_>) -> Vec<Event> {
             }
             let bound = |piece: &Piece| Bound {
                 storage: piece.storage,
-                offset: (rows.start - piece.rows.start) as u64 * row_bytes,
+                offset: piece.offset + (rows.start - piece.rows.start) as u64 * row_bytes,
                 bytes: rows.len() as u64 * row_bytes,
             };
             copies.push(Event::Copy { from: bound(from), to: bound(to) });
         }
     }
     copies
+}
+
+/// The bytes of one row of a tensor.
+fn row_bytes(desc: &TensorDesc) -> u64 {
+    (desc.row_elements() * DType::BYTES) as u64
 }
 
 /// The input's pieces as those of the output, if the output is cut in the same places.
@@ -209,22 +235,8 @@ fn alias(
 ) -> Option<Vec<Piece>> {
     let (from, to) = (&places[input.index()], &ranges[output.index()]);
     if let ([only], [rows]) = (from.as_slice(), to.as_slice()) {
-        return Some(vec![Piece { rows: rows.clone(), storage: only.storage }]);
+        return Some(vec![Piece { rows: rows.clone(), ..only.clone() }]);
     }
     let same_rows = graph.desc(input).rows() == graph.desc(output).rows();
     (same_rows && from.iter().map(|piece| &piece.rows).eq(to)).then(|| from.clone())
-}
-
-/// The memory of the first rows of a computed value that lies in one piece: nothing has to be copied. What is given from
-/// outside may be replaced while the rows are still wanted.
-fn leading(
-    graph: &Graph,
-    stored: &[Stored],
-    from: &[Piece],
-    rows: &[std::ops::Range<usize>],
-) -> Option<Vec<Piece>> {
-    let ([only], [rows]) = (from, rows) else { return None };
-    let source = stored[only.storage.0 as usize].value;
-    (graph.values()[source.index()].origin == Origin::Node)
-        .then(|| vec![Piece { rows: rows.clone(), storage: only.storage }])
 }

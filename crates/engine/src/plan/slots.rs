@@ -16,7 +16,7 @@ const BEFORE: usize = 0;
 const AFTER: usize = usize::MAX;
 
 /// Where values begin in a slot: whole cache lines, whatever the widest load of a kernel is.
-const ALIGNMENT: u64 = 256;
+pub(super) const ALIGNMENT: u64 = 256;
 
 /// What a storage holds.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use kiln_gpu::{Buffer, Gpu};
 
 use super::record::create;
 use crate::error::{EngineError, Result};
+use crate::graph::Part;
 use crate::plan::{Plan, Slot, SlotKind};
 use crate::tensor::{DType, TensorDesc};
 use crate::weights::WeightSource;
@@ -31,10 +32,21 @@ struct Variable {
     pieces: Vec<(Range<usize>, Buffer)>,
 }
 
+/// Bytes of a variable that a buffer holds.
+pub(super) struct Stretch<'a> {
+    pub(super) buffer: &'a Buffer,
+    /// First byte there.
+    pub(super) offset: u64,
+    /// Which bytes of the tensor that was asked for they are.
+    pub(super) bytes: Range<usize>,
+}
+
 #[derive(Default)]
 pub(super) struct Resident {
     constants: HashMap<Key, Buffer>,
     variables: HashMap<String, Variable>,
+    /// By their names.
+    parts: HashMap<String, Part>,
 }
 
 impl Resident {
@@ -81,15 +93,26 @@ impl Resident {
         self.variables.values().flat_map(|variable| &variable.pieces).map(|(_, buffer)| buffer.bytes()).sum()
     }
 
-    /// Refuses a plan that declares a known variable with another shape.
-    pub(super) fn check_variables(&self, plan: &Plan) -> Result<()> {
+    /// Refuses a plan that declares a known variable with another shape, or takes part of a variable for a whole one or the
+    /// other way round.
+    pub(super) fn check_variables(&self, plan: &Plan, parts: &[Part]) -> Result<()> {
+        let refuse = |name: &str, expected: String, got: String| {
+            Err(EngineError::Variable { name: name.to_owned(), expected, got })
+        };
         for (name, desc) in &plan.variables {
             if let Some(known) = self.variables.get(name).filter(|known| known.desc != *desc) {
-                return Err(EngineError::Variable {
-                    name: name.clone(),
-                    expected: known.desc.to_string(),
-                    got: desc.to_string(),
-                });
+                return refuse(name, known.desc.to_string(), desc.to_string());
+            }
+            if let Some(part) = self.parts.get(name) {
+                return refuse(name, part.to_string(), format!("{desc} by itself"));
+            }
+        }
+        for part in parts {
+            if let Some(known) = self.parts.get(&part.name).filter(|known| *known != part) {
+                return refuse(&part.name, known.to_string(), part.to_string());
+            }
+            if let Some(known) = self.variables.get(&part.name) {
+                return refuse(&part.name, format!("{} by itself", known.desc), part.to_string());
             }
         }
         Ok(())
@@ -101,8 +124,8 @@ impl Resident {
         pieces.iter().find(|(held, _)| held == rows).map(|(_, buffer)| buffer.clone())
     }
 
-    /// Takes over the variables that a plan was the first to declare.
-    pub(super) fn adopt(&mut self, plan: &Plan, pieces: Vec<VariablePiece>) {
+    /// Takes over the variables that a plan was the first to declare, and the names of their parts.
+    pub(super) fn adopt(&mut self, plan: &Plan, pieces: Vec<VariablePiece>, parts: &[Part]) {
         for (name, desc) in &plan.variables {
             self.variables.entry(name.clone()).or_insert_with(|| {
                 let own = pieces.iter().filter(|piece| piece.name == *name);
@@ -111,27 +134,37 @@ impl Resident {
                 Variable { desc: desc.clone(), pieces: own }
             });
         }
+        let there = parts.iter().filter(|part| self.variables.contains_key(&part.variable));
+        self.parts.extend(there.map(|part| (part.name.clone(), part.clone())));
     }
 
-    /// The buffers of a variable in order, with the bytes of the whole that each holds.
-    pub(super) fn variable(&self, name: &str, desc: Option<&TensorDesc>) -> Result<VariableParts<'_>> {
+    /// Where a variable lies, or a part of one, in order, and its description.
+    pub(super) fn variable(
+        &self,
+        name: &str,
+        desc: Option<&TensorDesc>,
+    ) -> Result<(Vec<Stretch<'_>>, &TensorDesc)> {
         let fail =
             |expected: String, got: String| EngineError::Variable { name: name.to_owned(), expected, got };
-        let variable = self
+        let part = self.parts.get(name);
+        let whole = self
             .variables
-            .get(name)
+            .get(part.map_or(name, |part| &part.variable))
             .ok_or_else(|| fail("a variable of a loaded plan".into(), "none".into()))?;
-        if let Some(desc) = desc.filter(|desc| **desc != variable.desc) {
-            return Err(fail(variable.desc.to_string(), desc.to_string()));
+        let (own, start) = part.map_or((&whole.desc, 0), |part| (&part.desc, part.start * DType::BYTES));
+        if let Some(desc) = desc.filter(|desc| *desc != own) {
+            return Err(fail(own.to_string(), desc.to_string()));
         }
-        let row = variable.desc.row_elements() * DType::BYTES;
-        let pieces = variable.pieces.iter().map(|(rows, buffer)| (buffer, rows.start * row..rows.end * row));
-        Ok((pieces.collect(), &variable.desc))
+        let (end, row) = (start + own.elements() * DType::BYTES, whole.desc.row_elements() * DType::BYTES);
+        let stretches = whole.pieces.iter().map(|(rows, buffer)| {
+            let held = rows.start * row..rows.end * row;
+            let (first, last) = (held.start.max(start), held.end.min(end));
+            let bytes = first.saturating_sub(start)..last.saturating_sub(start);
+            Stretch { buffer, offset: first.saturating_sub(held.start) as u64, bytes }
+        });
+        Ok((stretches.filter(|stretch| !stretch.bytes.is_empty()).collect(), own))
     }
 }
-
-/// Buffers of a variable with the bytes that each holds, and its description.
-type VariableParts<'a> = (Vec<(&'a Buffer, Range<usize>)>, &'a TensorDesc);
 
 /// Reads elements of a weight and sends them to a buffer, from byte `offset` on, window by window.
 pub(super) fn upload(

@@ -28,23 +28,22 @@ pub struct Built {
     /// The learned tensors, by name, in the order of the layers.
     pub parameters: Vec<(String, Value)>,
     /// What a training step has to note down; none in inference.
-    pub statistics: Vec<Statistic>,
+    pub statistics: Vec<Statistics>,
 }
 
-/// A running statistic and what a batch says of it: `variable = (1 - momentum) variable + momentum factor batch`.
+/// The running statistics of a batch norm and what a batch says of them: `variable = (1 - momentum) variable + momentum
+/// factor row`, for each of both.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Statistic {
-    /// `running_mean` or `running_var`, f32 `[C]`.
-    pub variable: Value,
+pub struct Statistics {
+    /// `running_mean` and `running_var`, f32 `[C]` each.
+    pub variables: [Value; 2],
     /// The batch's means and biased variances, f32 `[2, C]`.
     pub batch: Value,
-    /// Which row of them: 0 for the mean, 1 for the variance.
-    pub row: usize,
-    /// How far a batch moves the variable.
+    /// How far a batch moves the variables.
     pub momentum: f32,
-    /// 1 for means. For variances `n / (n - 1)` with `n` numbers a channel, which makes the variance unbiased; 1 where
-    /// `n` is 1.
-    pub factor: f32,
+    /// 1 for the means. For the variances `n / (n - 1)` with `n` numbers a channel, which makes them unbiased; 1 where `n`
+    /// is 1.
+    pub factors: [f32; 2],
 }
 
 /// The most elements of one tensor: more are not addressed with 32 bits.
@@ -57,7 +56,7 @@ pub(super) struct Notes {
     prefix: String,
     pub(super) tensors: Vec<TensorSpec>,
     pub(super) parameters: Vec<(String, Value)>,
-    pub(super) statistics: Vec<Statistic>,
+    pub(super) statistics: Vec<Statistics>,
     /// Dropouts so far.
     dropouts: u32,
 }
@@ -168,16 +167,12 @@ impl Builder<'_> {
         let numbers = self.g.desc(x).elements() / channels.max(1);
         let trained = self.g.batch_norm_training(x, weight, bias, eps)?;
         let unbiased = if numbers > 1 { numbers as f64 / (numbers - 1) as f64 } else { 1.0 };
-        self.notes.statistics.extend([
-            Statistic { variable: mean, batch: trained.moments, row: 0, momentum, factor: 1.0 },
-            Statistic {
-                variable: variance,
-                batch: trained.moments,
-                row: 1,
-                momentum,
-                factor: unbiased as f32,
-            },
-        ]);
+        self.notes.statistics.push(Statistics {
+            variables: [mean, variance],
+            batch: trained.moments,
+            momentum,
+            factors: [1.0, unbiased as f32],
+        });
         Ok(trained.output)
     }
 

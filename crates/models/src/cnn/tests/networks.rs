@@ -57,13 +57,15 @@ fn every_network_is_built_in_every_mode() {
             let given: Vec<&str> = built.parameters.iter().map(|(name, _)| name.as_str()).collect();
             assert_eq!(given, learned, "{name}");
             let measured = if training { tensors.len() - learned.len() } else { 0 };
-            assert_eq!(built.statistics.len(), measured, "{name}");
+            assert_eq!(2 * built.statistics.len(), measured, "{name}");
             g.output("y", built.output);
             let graph = g.finish();
             graph.check().unwrap();
             let is_variable = |value: Value| matches!(graph.origin(value), Origin::Variable(_));
             assert!(built.parameters.iter().all(|(_, value)| is_variable(*value)));
-            assert!(built.statistics.iter().all(|statistic| is_variable(statistic.variable)));
+            assert!(
+                built.statistics.iter().all(|statistics| statistics.variables.into_iter().all(is_variable))
+            );
         }
     }
 }
@@ -211,16 +213,15 @@ fn in_training(network: &Architecture, batch: usize) -> Result<(Graph, Built), M
 #[test]
 fn a_batch_moves_the_running_statistics() {
     let (graph, built) = in_training(&named("bn"), 100).unwrap();
-    let factors: Vec<f32> = built.statistics.iter().map(|statistic| statistic.factor).collect();
+    let factors: Vec<f32> = built.statistics.iter().flat_map(|statistics| statistics.factors).collect();
     let unbiased = |numbers: f64| (numbers / (numbers - 1.0)) as f32;
     assert_eq!(factors, [1.0, unbiased(57_600.0), 1.0, unbiased(6_400.0), 1.0, unbiased(100.0)]);
-    assert!(built.statistics.iter().all(|statistic| statistic.momentum == 0.1));
-    let name = |statistic: &Statistic| match graph.origin(statistic.variable) {
+    assert!(built.statistics.iter().all(|statistics| statistics.momentum == 0.1));
+    let name = |variable: Value| match graph.origin(variable) {
         Origin::Variable(name) => name.clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(name(&built.statistics[4]), "bn3.running_mean");
-    assert_eq!(name(&built.statistics[5]), "bn3.running_var");
+    assert_eq!(built.statistics[2].variables.map(name), ["bn3.running_mean", "bn3.running_var"]);
 
     let error = in_training(&named("bn"), 1).unwrap_err();
     assert!(error.is_input_error());
