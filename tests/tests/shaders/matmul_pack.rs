@@ -1,4 +1,4 @@
-//! Right sides packed in vectors of four.
+//! Right sides packed in vectors.
 
 use kiln_kernels::matmul_pack_wide;
 use kiln_reference::Array;
@@ -15,8 +15,9 @@ fn packs_in_vectors() {
     for &variant in matmul_pack_wide::Variant::ALL {
         let along = variant.along() == 1;
         for [batch, depth, cols] in sweep::shapes([&[1, 3], &sweep::sizes(8), &sweep::sizes(16)]) {
-            // What a row is made of comes in fours.
-            let (depth, cols) = if along { (4 * depth, cols) } else { (depth, 4 * cols) };
+            // What a row is made of comes in vectors.
+            let width = variant.bits() as usize / 8;
+            let (depth, cols) = if along { (width * depth, cols) } else { (depth, width * cols) };
             let input = data::uniform("input", batch * depth * cols);
             let all = cols.div_ceil(8);
             for (start, end) in [(0, all), (all / 2, all)] {
@@ -25,13 +26,13 @@ fn packs_in_vectors() {
                     batch: u(batch),
                     cols: u(cols),
                     depth: u(depth),
-                    fours: u(depth.div_ceil(4)),
-                    batch_stride: u(depth * cols / 4),
+                    spans: u(depth.div_ceil(width)),
+                    batch_stride: u(depth * cols / width),
                     panel_start: u(start),
                     panels: u(panels),
                 };
                 let count = batch * panels * depth * 8;
-                let groups = (batch * panels * depth.div_ceil(4)).div_ceil(variant.threads() as usize);
+                let groups = (batch * panels * depth.div_ceil(width)).div_ceil(variant.threads() as usize);
                 let binds = vec![Bind::f32(&input), Bind::output(count)];
                 let overrides = matmul_pack_wide::Overrides { half: 0 }.pairs();
                 let got = Run::new(variant.kernel(), &params, binds, groups).with(&overrides).words(gpu);
@@ -46,6 +47,9 @@ fn packs_in_vectors() {
                     .collect();
                 let what = format!("{} of {batch} x {depth} x {cols} from {start}", variant.kernel());
                 assert_same_bits(&what, &got, &expected, &[batch, panels, depth, 8]);
+                if width == 8 {
+                    continue;
+                }
                 let numbers =
                     Array::new(&[count], expected.iter().map(|&x| f64::from(f32::from_bits(x))).collect());
                 let overrides = matmul_pack_wide::Overrides { half: 1 }.pairs();

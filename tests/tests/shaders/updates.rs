@@ -3,6 +3,7 @@
 use bytemuck::Pod;
 use kiln_kernels::{
     Kernel, accumulate, adam, lerp, put_rows, put_rows_pair, rms_prop, rms_prop_momentum, sgd, sgd_momentum,
+    sgd_momentum_eight,
 };
 use kiln_reference::Array;
 use kiln_tests::compare::{assert_close, assert_same_bits};
@@ -125,6 +126,41 @@ fn sgd_with_momentum() {
                 vec![old[0] - 0.5 * (d + 0.875 * buffer), buffer]
             };
             check(&case, if nesterov == 0 { plain } else { ahead });
+        }
+    }
+}
+
+/// From the first unit on alone.
+#[test]
+fn sgd_with_momentum_by_eights() {
+    let Some(gpu) = device::gpu() else { return };
+    for variant in sgd_momentum_eight::Variant::ALL {
+        for (count, nesterov, scale) in
+            [(1, 0, 1.0), (64, 1, 0.25), (65, 0, 0.5), (301, 1, 1.0), (65, 1, 0.0)]
+        {
+            let [parameter, buffer, gradient] =
+                ["parameter", "buffer", "gradient"].map(|name| data::uniform(name, 8 * count));
+            let params =
+                sgd_momentum_eight::Params { count: u(count), momentum: 0.875, weight_decay: DECAY as f32 };
+            let mut binds = vec![Bind::update(&parameter), Bind::update(&buffer)];
+            binds.extend([&gradient[..], &[0.5, 0.75, 0.625, f32::NAN], &[scale, 7.0, 0.0]].map(Bind::f32));
+            let groups = count.div_ceil(variant.threads() as usize);
+            let overrides = sgd_momentum_eight::Overrides { nesterov }.pairs();
+            let run = Run::new(variant.kernel(), &params, binds, groups).with(&overrides);
+            let made = run.on(gpu).unwrap_or_else(|e| panic!("{}: {e}", variant.kernel())).f32();
+            let expected = |at: usize| {
+                let [old, buffer, g] = [&parameter, &buffer, &gradient].map(|x| f64::from(x[at]));
+                let d = f64::from(scale) * g + DECAY * old;
+                let next = 0.75 * buffer + 0.625 * d;
+                let step = if nesterov == 0 { next } else { d + 0.875 * next };
+                if scale == 0.0 { [old, buffer] } else { [old - 0.5 * step, next] }
+            };
+            for (position, made) in made.iter().enumerate() {
+                let expected = Array::from_fn(&[8 * count], |at| expected(at[0])[position]);
+                let bound = if scale == 0.0 { 0.0 } else { 2e-6 };
+                let what = format!("{} {count} eights, scale {scale}, variable {position}", variant.kernel());
+                assert_close(what, made, &expected, &vec![bound; 8 * count]);
+            }
         }
     }
 }

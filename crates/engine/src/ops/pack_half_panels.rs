@@ -58,7 +58,7 @@ impl OpRules for PackHalfPanels {
                         batch,
                         cols: cols as u32,
                         depth: depth as u32,
-                        fours: (depth / 4) as u32,
+                        spans: (depth / 4) as u32,
                         batch_stride: (cols * depth / 4) as u32,
                         panel_start: panels.start as u32,
                         panels: panels.len() as u32,

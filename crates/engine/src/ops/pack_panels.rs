@@ -45,9 +45,16 @@ impl OpRules for PackPanels {
         let matrix = depth * cols;
         let [k_stride, col_stride] = if self.transposed { [1, depth] } else { [cols, 1] };
         let whole = 0..cols;
-        // In vectors of four, where the input lies in one piece and they do not run over the end of a row.
+        // In vectors, where the input lies in one piece and they do not run over the end of a row.
         let row = if self.transposed { depth } else { cols };
-        let wide = lowering.profile.kind.is_software() && input.pieces.len() == 1 && row.is_multiple_of(4);
+        let vectors = lowering.profile.kind.is_software() && input.pieces.len() == 1;
+        let wide = match (self.transposed, vectors && lowering.profile.int64 && row.is_multiple_of(8)) {
+            (true, true) => Some(matmul_pack_wide::Variant::AlongEight),
+            (false, true) => Some(matmul_pack_wide::Variant::AcrossEight),
+            _ if !vectors || !row.is_multiple_of(4) => None,
+            (true, false) => Some(matmul_pack_wide::Variant::Along),
+            (false, false) => Some(matmul_pack_wide::Variant::Across),
+        };
         // Pieces of the input in the outer loop: each is read, used and let go before the next is loaded.
         let pieces = if batch.is_empty() { input.pieces } else { &input.pieces[..1] };
         for piece in pieces {
@@ -65,25 +72,22 @@ impl OpRules for PackPanels {
                     (false, _) => lowering.rowwise(0, &block)?,
                 };
                 let batch = block.elements / ((panels.len() * depth * PANEL) as u32);
-                if wide {
-                    let fours = depth.div_ceil(4);
+                if let Some(variant) = wide {
+                    let width = (variant.bits() / 8) as usize;
+                    let spans = depth.div_ceil(width);
                     let params = matmul_pack_wide::Params {
                         batch,
                         cols: cols as u32,
                         depth: depth as u32,
-                        fours: fours as u32,
-                        batch_stride: (matrix / 4) as u32,
+                        spans: spans as u32,
+                        batch_stride: (matrix / width) as u32,
                         panel_start: panels.start as u32,
                         panels: panels.len() as u32,
-                    };
-                    let variant = match self.transposed {
-                        true => matmul_pack_wide::Variant::Along,
-                        false => matmul_pack_wide::Variant::Across,
                     };
                     let bindings = matmul_pack_wide::Bindings { input: from, output: block.output };
                     let overrides = matmul_pack_wide::Overrides { half: 0 }.pairs();
                     let groups =
-                        (batch as usize * panels.len() * fours).div_ceil(variant.threads() as usize) as u64;
+                        (batch as usize * panels.len() * spans).div_ceil(variant.threads() as usize) as u64;
                     lowering.dispatch(variant.kernel(), overrides, &params, bindings.into_array(), groups)?;
                     continue;
                 }

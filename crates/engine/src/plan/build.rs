@@ -77,7 +77,7 @@ impl Plan {
                             let whole = seat.whole.index();
                             if places[whole].is_empty() {
                                 places[whole] = place(&mut stored, seat.whole, &ranges[whole], 1);
-                                seat.clear(graph, target, &places[whole], &mut drafts)?;
+                                seat.clear(graph, target, &node.path, &places[whole], &mut drafts)?;
                             }
                             first = drafts.len();
                             vec![seat.piece(&places[whole][0], &ranges[output][0])]

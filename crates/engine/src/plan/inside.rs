@@ -79,11 +79,12 @@ impl Seat<'_> {
         Piece { rows: rows.clone(), storage: whole.storage, offset }
     }
 
-    /// Puts zeros between the parts of the vector, before any of them is made.
+    /// Puts zeros between the parts of the vector, before any of them is made: at the path of the first.
     pub(super) fn clear(
         &self,
         graph: &Graph,
         target: Target<'_>,
+        path: &str,
         whole: &[Piece],
         drafts: &mut Vec<Draft>,
     ) -> Result<()> {
@@ -92,7 +93,7 @@ impl Seat<'_> {
             profile: target.profile,
             target,
             op: self.node.op.name(),
-            path: &self.node.path,
+            path,
             inputs: vec![],
             variables: vec![],
             output: Placed { desc: graph.desc(self.whole), pieces: whole, constant: false },

@@ -1,11 +1,11 @@
 //! Stochastic gradient descent.
 
-use kiln_kernels::{sgd, sgd_momentum};
+use kiln_kernels::{sgd, sgd_momentum, sgd_momentum_eight};
 
 use super::UpdateRules;
 use super::optimizer_rule::{check, not_negative};
 use crate::error::{Mismatch, Result};
-use crate::lower::Lowering;
+use crate::lower::{Bound, Lowering};
 use crate::ops::Scalar;
 use crate::spans::spans;
 use crate::tensor::TensorDesc;
@@ -44,39 +44,53 @@ impl UpdateRules for Sgd {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        let (momentum, weight_decay) = (self.momentum.get(), self.weight_decay.get());
+        let momentum = self.momentum.get();
         let (rates, guard) = (lowering.whole(1)?, lowering.whole(2)?);
         for block in lowering.blocks()? {
             let (parameter, gradient) = (lowering.variable(0, &block)?, lowering.rowwise(0, &block)?);
-            for span in spans(block.elements) {
-                let (begin, end) = (span.range.start, span.range.end);
-                if momentum == 0.0 {
-                    let variant = if span.wide { sgd::Variant::Quad } else { sgd::Variant::Single };
-                    let params = sgd::Params { begin, end, weight_decay };
-                    let bindings = sgd::Bindings { parameter, gradient, rates, guard };
-                    let groups = span.groups(variant.threads(), variant.steps());
-                    lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
-                } else {
-                    use sgd_momentum::{Bindings, Overrides, Params, Variant};
-                    let variant = match (span.wide, lowering.profile.kind.is_software()) {
-                        (true, false) => Variant::Quad,
-                        (true, true) => Variant::Once,
-                        (false, _) => Variant::Single,
-                    };
-                    let params = Params { begin, end, momentum, weight_decay };
-                    let momentum_buffer = lowering.variable(1, &block)?;
-                    let bindings = Bindings { parameter, momentum_buffer, gradient, rates, guard };
-                    let overrides = Overrides { nesterov: u32::from(self.nesterov) };
-                    let groups = span.groups(variant.threads(), variant.steps());
-                    lowering.dispatch(
-                        variant.kernel(),
-                        overrides.pairs(),
-                        &params,
-                        bindings.into_array(),
-                        groups,
-                    )?;
-                }
+            if momentum != 0.0 {
+                let momentum_buffer = lowering.variable(1, &block)?;
+                let bindings = sgd_momentum::Bindings { parameter, momentum_buffer, gradient, rates, guard }
+                    .into_array();
+                self.with_momentum(lowering, block.elements, bindings)?;
+                continue;
             }
+            for span in spans(block.elements) {
+                let variant = if span.wide { sgd::Variant::Quad } else { sgd::Variant::Single };
+                let (begin, end) = (span.range.start, span.range.end);
+                let params = sgd::Params { begin, end, weight_decay: self.weight_decay.get() };
+                let bindings = sgd::Bindings { parameter, gradient, rates, guard };
+                let groups = span.groups(variant.threads(), variant.steps());
+                lowering.dispatch(variant.kernel(), [], &params, bindings.into_array(), groups)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sgd {
+    fn with_momentum(&self, lowering: &mut Lowering<'_>, elements: u32, bindings: [Bound; 5]) -> Result<()> {
+        let (momentum, weight_decay) = (self.momentum.get(), self.weight_decay.get());
+        let (software, nesterov) = (lowering.profile.kind.is_software(), u32::from(self.nesterov));
+        if software && elements.is_multiple_of(8) {
+            use sgd_momentum_eight::{Overrides, Params, Variant};
+            let variant = if lowering.profile.int64 { Variant::Wide } else { Variant::Plain };
+            let params = Params { count: elements / 8, momentum, weight_decay };
+            let groups = u64::from(params.count.div_ceil(variant.threads()));
+            let overrides = Overrides { nesterov }.pairs();
+            return lowering.dispatch(variant.kernel(), overrides, &params, bindings, groups);
+        }
+        use sgd_momentum::{Overrides, Params, Variant};
+        for span in spans(elements) {
+            let variant = match (span.wide, software) {
+                (true, false) => Variant::Quad,
+                (true, true) => Variant::Once,
+                (false, _) => Variant::Single,
+            };
+            let params = Params { begin: span.range.start, end: span.range.end, momentum, weight_decay };
+            let groups = span.groups(variant.threads(), variant.steps());
+            let overrides = Overrides { nesterov }.pairs();
+            lowering.dispatch(variant.kernel(), overrides, &params, bindings, groups)?;
         }
         Ok(())
     }
