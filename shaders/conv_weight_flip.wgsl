@@ -4,7 +4,8 @@
 //!
 //! The weight of the convolution that a transposed convolution of stride 1 is: input is [groups * group_in][group_out][taps]
 //! and output [groups * group_out][group_in][taps], with the taps of both axes in one. The bound piece of the output holds
-//! the channels [oc_start, oc_start + piece_oc). An invocation copies the taps of one pair of channels.
+//! the channels [oc_start, oc_start + piece_oc). An invocation copies the taps of one pair of channels, and makes a row of
+//! `row` numbers of them: past the last tap zeros, as the kernels want them that read taps in rows.
 //!
 //! uses: grid
 //! variants:
@@ -16,6 +17,7 @@ struct Params {
     group_in: u32,
     group_out: u32,
     taps: u32,
+    row: u32,
     oc_start: u32,
     piece_oc: u32,
 }
@@ -38,10 +40,11 @@ fn main(
     let i = pair % params.group_in;
     let plane = (oc / params.group_out * params.group_in + i) * params.group_out + oc % params.group_out;
     // A bound that depends on the invocation, where params alone would do: see matmul_register.
-    let end = (pair + 1u) * params.taps;
-    var from_end = (plane + 1u) * params.taps;
-    for (var at = pair * params.taps; at < end; at++) {
-        from_end = u32(i32(from_end) - 1);
-        output[at] = input[from_end];
+    let end = (pair + 1u) * params.row;
+    let first = i32(plane * params.taps);
+    var from_end = first + i32(params.taps);
+    for (var at = pair * params.row; at < end; at++) {
+        from_end -= 1;
+        output[at] = select(0.0, input[max(from_end, first)], from_end >= first);
     }
 }

@@ -22,12 +22,26 @@ fn channels_change_places_and_taps_are_mirrored() {
         every_source(
             gpu,
             &operands,
-            |g, v| g.apply(ConvWeightFlip { groups }, v),
+            |g, v| g.apply(ConvWeightFlip { groups, row: None }, v),
             |source, made| {
                 assert_eq!(made.shape(), expected.shape, "{shape:?} {source}: the shape");
                 let got = made.as_f32().expect("a move should give f32");
                 let got: Vec<u32> = got.iter().map(|x| x.to_bits()).collect();
                 assert_same_bits(format!("{shape:?} {source}"), &got, &bits, &expected.shape);
+            },
+        );
+        // The same in rows, with zeros after the taps.
+        let taps = shape[2] * shape[3];
+        let rows: Vec<u32> = bits.chunks(taps).flat_map(|taps| [taps, &[0; 3]].concat()).collect();
+        every_source(
+            gpu,
+            &operands,
+            |g, v| g.apply(ConvWeightFlip { groups, row: Some(taps + 3) }, v),
+            |source, made| {
+                let got = made.as_f32().expect("a move should give f32");
+                let got: Vec<u32> = got.iter().map(|x| x.to_bits()).collect();
+                let shape = [expected.shape[0], expected.shape[1], 1, taps + 3];
+                assert_same_bits(format!("{shape:?} {source}, in rows"), &got, &rows, &shape);
             },
         );
     }

@@ -432,12 +432,12 @@ fn lanes() {
 fn flip() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in conv_weight_flip::Variant::ALL {
-        for ([groups, group_in, group_out, taps], piece) in [
-            ([1, 1, 1, 1], None),
-            ([1, 7, 9, 9], None),
-            ([3, 2, 5, 15], None),
-            ([3, 2, 5, 15], Some((4, 11))),
-            ([8, 1, 1, 9], Some((3, 8))),
+        for ([groups, group_in, group_out, taps, row], piece) in [
+            ([1, 1, 1, 1, 1], None),
+            ([1, 7, 9, 9, 16], None),
+            ([3, 2, 5, 15, 15], None),
+            ([3, 2, 5, 15, 16], Some((4, 11))),
+            ([8, 1, 1, 9, 9], Some((3, 8))),
         ] {
             let weight = data::uniform("weight", groups * group_in * group_out * taps);
             let (start, end) = piece.unwrap_or((0, groups * group_out));
@@ -445,16 +445,22 @@ fn flip() {
                 group_in: u(group_in),
                 group_out: u(group_out),
                 taps: u(taps),
+                row: u(row),
                 oc_start: u(start),
                 piece_oc: u(end - start),
             };
             let pairs = (end - start) * group_in;
-            let binds = vec![Bind::f32(&weight), Bind::output(pairs * taps)];
+            let binds = vec![Bind::f32(&weight), Bind::output(pairs * row)];
             let groups_needed = pairs.div_ceil(variant.threads() as usize);
             let got = Run::new(variant.kernel(), &params, binds, groups_needed).output(gpu);
             let weight = Array::from_f32(&[groups * group_in, group_out, 1, taps], &weight);
             let expected = kiln_reference::conv_weight_flip(&weight, groups);
             let expected = kiln_reference::slice(&expected, 0, start, end);
+            let rows = expected.data.chunks(taps).flat_map(|taps| {
+                let zeros = vec![0.0; row - taps.len()];
+                [taps, &zeros].concat()
+            });
+            let expected = Array::new(&[end - start, group_in, 1, row], rows.collect());
             let exact = vec![0.0; expected.data.len()];
             assert_close(format!("{} from {start} to {end}", variant.kernel()), &got, &expected, &exact);
         }

@@ -38,7 +38,7 @@ fn rewrite(rewriter: &mut Rewriter<'_>, conv: &ConvTranspose2d, node: &Node) -> 
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
     let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
     let groups = geometry.groups;
-    inputs[1] = add(ConvWeightFlip { groups }.into(), vec![inputs[1]])?;
+    inputs[1] = add(ConvWeightFlip { groups, row: None }.into(), vec![inputs[1]])?;
     let padding = Padding::Sides([height, width]);
     let options = ConvOptions { stride: [1, 1], padding, dilation: conv.options.dilation, groups };
     let plain = Conv2d { options, weight: ConvWeight::Plain, epilogue: conv.epilogue };

@@ -7,8 +7,8 @@ use crate::choices::{Question, Target};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Value};
 use crate::ops::{
-    Conv2d, ConvGeometry, ConvTranspose2d, ConvTransposeWeight, ConvWeight, LhsLayout, Matmul, Op,
-    PackHalfPanels, PackPanels, Pad, PadMode, Permute, Reshape, RhsLayout,
+    Conv2d, ConvGeometry, ConvTranspose2d, ConvTransposeWeight, ConvWeight, ConvWeightFlip, LhsLayout,
+    Matmul, Op, PackHalfPanels, PackPanels, Pad, PadMode, Permute, Reshape, RhsLayout,
 };
 use crate::select::{self, Layout};
 use crate::tensor::MAX_RANK;
@@ -29,6 +29,12 @@ pub fn pack_weights<'a>(graph: &Graph, target: impl Into<Target<'a>>) -> Result<
         match &node.op {
             Op::Matmul(matmul) => {
                 pack(&mut rewriter, matmul, node, target, &constant)?;
+            }
+            Op::ConvWeightFlip(flip) if let Some(row) = row_of_taps(graph, node.output, profile)? => {
+                let input = rewriter.value(node.inputs[0]);
+                let op = ConvWeightFlip { row: Some(row), ..*flip };
+                let flipped = rewriter.new.add_node(op.into(), vec![input], node.path.clone())?;
+                rewriter.map[node.output.index()] = Some(flipped);
             }
             Op::Conv2d(conv) if conv.weight == ConvWeight::Plain => {
                 pack_conv(&mut rewriter, conv, node, profile)?;
@@ -110,15 +116,35 @@ fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
     matches!(node.op, Op::PackHalf(_)).then(|| node.inputs[0])
 }
 
+/// How many numbers the taps of a channel take in the only convolution that reads a weight, if its kernel reads taps in
+/// rows: what makes the weight may then make them so.
+fn row_of_taps(graph: &Graph, weight: Value, profile: &DeviceProfile) -> Result<Option<usize>> {
+    let mut readers = graph.nodes().iter().filter(|node| node.inputs.contains(&weight));
+    let (Some(node), None) = (readers.next(), readers.next()) else { return Ok(None) };
+    let Op::Conv2d(conv) = &node.op else { return Ok(None) };
+    if conv.weight != ConvWeight::Plain || node.inputs[0] == weight || graph.ends().any(|end| end == weight) {
+        return Ok(None);
+    }
+    let geometry = conv
+        .geometry(graph.desc(node.inputs[0]), graph.desc(weight))
+        .map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
+    let [.., row] = ConvWeight::taps_shape(&geometry);
+    Ok(select::conv2d_by_taps(profile, &geometry).map(|_| row))
+}
+
 /// The weight of a convolution as its kernel reads it.
 fn pack_conv(rewriter: &mut Rewriter<'_>, conv: &Conv2d, node: &Node, profile: &DeviceProfile) -> Result<()> {
     let (input, weight) = (rewriter.old.desc(node.inputs[0]), rewriter.old.desc(node.inputs[1]));
     let geometry =
         conv.geometry(input, weight).map_err(|mismatch| mismatch.at(node.op.name(), &node.path))?;
     let mut inputs: Vec<_> = node.inputs.iter().map(|&input| rewriter.value(input)).collect();
+    // What flipped the weight may have made rows of its taps already.
+    let by_taps = rewriter.new.desc(inputs[1]) != weight;
     let mut add = |op: Op, inputs: Vec<_>| rewriter.new.add_node(op, inputs, node.path.clone());
     let weight = if select::conv2d_by_taps(profile, &geometry).is_some() {
-        inputs[1] = in_taps(&mut add, inputs[1], &geometry)?;
+        if !by_taps {
+            inputs[1] = in_taps(&mut add, inputs[1], &geometry)?;
+        }
         ConvWeight::Taps { kernel: geometry.kernel() }
     } else if select::wants_conv_panels(profile, &geometry) {
         inputs[1] = in_conv_panels(&mut add, inputs[1], &geometry)?;

@@ -60,9 +60,9 @@ pub(super) fn judge(
             let options = CrossEntropyOptions { label_smoothing, ..CrossEntropyOptions::default() };
             let loss = g.cross_entropy(logits, labels, options)?;
             let predicted = g.argmax(logits, &[1], false)?;
-            let (said, wanted) = (g.one_hot(predicted, classes)?, g.one_hot(labels, classes)?);
-            let hits = g.mul(said, wanted)?;
-            let correct = g.sum(hits, &[0, 1], false)?;
+            let said = g.one_hot(predicted, classes)?;
+            let hits = g.pick(said, labels)?;
+            let correct = g.sum(hits, &[0], false)?;
             Ok(Judged { loss, correct, predicted: Some(predicted) })
         }
     }
