@@ -13,7 +13,8 @@
 //! workgroup of 8 makes TILE_ROWS x TILE_PANELS panels. Workgroups: batch * ceil(panels / TILE_PANELS) * row_tiles,
 //! row_tiles = ceil(rows / TILE_ROWS), rows fastest: neighbours share their panels. Legal: TILE_PANELS 2 to 16, a
 //! power of two, with ROWS = TILE_ROWS * TILE_PANELS / 16 one of 1, 4, 8, 16. tall suits many rows, flat16 up to 16,
-//! flat up to 8, flat4 up to 4 and flat1 a single one; matmul_flat is faster for the last two, where it can be taken.
+//! flat up to 8, flat4 up to 4 and flat1 a single one; matmul_flat is faster for the last two, where it can be taken. narrow
+//! suits up to 16 columns, as of classes, of which the others leave seven lanes of eight, or three of four, idle.
 //!
 //! What shaped it, on lavapipe: every storage load is a loop over the 8 lanes, uniform address or not, so only the
 //! ratio of loads to multiplications counts. Loops over ROWS are unrolled there, which keeps the sums in registers; an
@@ -27,6 +28,7 @@
 //! uses: activation, grid, half
 //! variants:
 //!   tall     TILE_ROWS=32 TILE_PANELS=8
+//!   narrow   TILE_ROWS=32 TILE_PANELS=2
 //!   flat16   TILE_ROWS=16 TILE_PANELS=16
 //!   flat     TILE_ROWS=8 TILE_PANELS=16
 //!   flat4    TILE_ROWS=4 TILE_PANELS=16

@@ -28,7 +28,7 @@ fn panels(profile: &DeviceProfile, op: &Matmul, geometry: &MatmulGeometry) -> Ma
     let flat = flat(profile, op, geometry).map(MatmulKernel::Flat);
     let lanes = lanes(profile, op, geometry).map(MatmulKernel::Lanes);
     let best = if geometry.rows_per_rhs() == 1 { flat.or(lanes) } else { lanes.or(flat) };
-    best.unwrap_or_else(|| MatmulKernel::Register(register(geometry.rows_per_rhs())))
+    best.unwrap_or_else(|| MatmulKernel::Register(register(geometry)))
 }
 
 /// The kernels for a right side in panels that may be the fastest, the table's choice first.
@@ -40,7 +40,7 @@ pub(super) fn panels_candidates(
     let table = panels(profile, op, geometry);
     let flat = flat(profile, op, geometry).into_iter().map(MatmulKernel::Flat);
     let lanes = close_to_best(lanes_variants(profile, op, geometry), |variant| lanes_cost(variant, geometry));
-    let register = MatmulKernel::Register(register(geometry.rows_per_rhs()));
+    let register = MatmulKernel::Register(register(geometry));
     table_first(table, flat.chain(lanes.into_iter().map(MatmulKernel::Lanes)).chain([register]))
 }
 
@@ -163,14 +163,15 @@ fn flat(profile: &DeviceProfile, op: &Matmul, geometry: &MatmulGeometry) -> Opti
     }
 }
 
-/// The register variant that does least work on so many rows. A tile that reaches past the last row computes in vain;
-/// on the other hand an invocation of `own` rows loads one number for each of them and four vectors of the right side
-/// at every step, so the more rows it has, the fewer loads there are for each.
-fn register(rows: usize) -> matmul_register::Variant {
+/// The register variant that does least work on so many rows and columns. A tile that reaches past the last of them computes
+/// in vain; on the other hand an invocation of `own` rows loads one number for each of them and four vectors of the right
+/// side at every step, so the more rows it has, the fewer loads there are for each.
+fn register(geometry: &MatmulGeometry) -> matmul_register::Variant {
     let cost = |variant: &matmul_register::Variant| {
-        let tile = variant.tile_rows() as usize;
-        let own = (variant.tile_rows() * variant.tile_panels() / 16) as usize;
-        rows.next_multiple_of(tile) * (own + 4) * 1000 / own
+        let [tile_rows, tile_panels] =
+            [variant.tile_rows(), variant.tile_panels()].map(|count| count as usize);
+        let panel_tiles = geometry.cols.div_ceil(PANEL).div_ceil(tile_panels);
+        geometry.rows_per_rhs().div_ceil(tile_rows) * panel_tiles * (tile_rows * tile_panels / 16 + 4)
     };
     let best = matmul_register::Variant::ALL.iter().copied().min_by_key(cost);
     best.expect("the catalogue should have a variant of each kernel")
@@ -225,6 +226,9 @@ mod tests {
             (&lavapipe(), LhsLayout::RowMajor, [512, 512], 510, "matmul_register/tall"),
             (&plain, LhsLayout::RowMajor, [1, 512], 512, "matmul_flat/one"),
             (&plain, LhsLayout::RowMajor, [512, 512], 512, "matmul_register/tall"),
+            // Ten classes.
+            (&lavapipe(), LhsLayout::RowMajor, [100, 500], 10, "matmul_register/narrow"),
+            (&lavapipe(), LhsLayout::RowMajor, [100, 10], 500, "matmul_register/flat16"),
         ] {
             let op = Matmul { lhs, ..Matmul::with_rhs(RhsLayout::Panels { cols }) };
             let [rows, depth] = depth;
