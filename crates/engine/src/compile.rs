@@ -6,7 +6,7 @@ use crate::graph::Graph;
 use crate::passes::{
     Hoisted, conv_as_linear, conv_transpose_as_conv, copy_replaced, drop_dead, drop_norm_sums,
     fold_batch_norm, fuse_epilogue, fuse_norm_relu, fuse_norm_relu_grad, fuse_step, hoist_constants,
-    pack_weights, split_depth, split_sum, split_weight_grad, winograd,
+    join_statistics, pack_weights, split_depth, split_sum, split_weight_grad, winograd,
 };
 use crate::plan::{Constants, Plan};
 
@@ -26,6 +26,7 @@ pub fn compile<'a>(graph: &Graph, target: impl Into<Target<'a>>) -> Result<Hoist
     let graph = fuse_norm_relu_grad(&graph)?;
     let graph = drop_norm_sums(&graph)?;
     let graph = fuse_norm_relu(&graph)?;
+    let graph = join_statistics(&graph)?;
     let graph = fuse_epilogue(&graph)?;
     let graph = fuse_step(&graph, profile)?;
     let graph = conv_transpose_as_conv(&graph)?;

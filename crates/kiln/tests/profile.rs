@@ -235,7 +235,7 @@ fn a_training_step_has_its_three_parts() {
     let report = json(profile(cache.path(), &args));
     let layers = rows(&report, "layers");
     let has = |name: &str| layers.iter().any(|layer| layer["layer"] == name);
-    assert!(has("conv2") && has("conv2/backward") && has("update/conv2.weight"), "{report}");
+    assert!(has("conv2") && has("conv2/backward") && has("update/conv3.weight"), "{report}");
     let backward = layers.iter().find(|layer| layer["layer"] == "conv2/backward").expect("it is there");
     assert!(number(&backward["gflops"]) > 0.0, "{backward}");
     let title = succeeds(profile(cache.path(), &["train", "--batch-size", "4", "--samples", "1"]));

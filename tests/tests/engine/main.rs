@@ -1,5 +1,6 @@
 //! Sessions on the present adapter: whole graphs, passes, splits, variables.
 
+mod decoder_layer;
 mod optimizers;
 mod passes;
 mod session;

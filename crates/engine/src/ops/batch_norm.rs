@@ -31,7 +31,7 @@ pub enum Statistics {
     /// Numbers like any others, such as running estimates: PyTorch's `training=False`. Each of the five inputs has a
     /// gradient.
     Given,
-    /// Mean and biased variance of x itself: `training=True`. The gradient of x allows for that it moves them, and
+    /// Mean and biased variance of x itself, `training=True`, as one `[2, C]`. The gradient of x allows for that it moves them, and
     /// theirs ends here.
     Batch,
 }
