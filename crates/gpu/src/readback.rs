@@ -70,8 +70,10 @@ impl Drop for Readback {
     fn drop(&mut self) {
         for round in self.rounds.drain(..) {
             // No longer wanted: whatever is copied there next comes after these bytes.
-            if self.gpu.guarded("readback", 0, |_| round.staging.unmap()).is_ok() {
-                self.gpu.keep(round.staging);
+            match self.gpu.guarded("readback", 0, |_| round.staging.unmap()) {
+                Ok(()) => self.gpu.keep(round.staging),
+                // What the device has reported is the next call's to tell.
+                Err(error) => self.gpu.0.health.stray(error),
             }
         }
     }
@@ -320,6 +322,18 @@ fn rounds(ranges: &[Range<u64>], window: u64) -> Vec<Vec<Piece>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Limits;
+
+    #[test]
+    fn what_is_given_up_takes_no_error_along() {
+        let gpu = Gpu::noop(Limits::BASELINE).expect("a noop device should open");
+        let buffer = gpu.create_buffer("x", 16).expect("a buffer should be made");
+        let readback = gpu.read_later(&[(&buffer, 0..16)]).expect("a readback should start");
+        gpu.0.health.stray(GpuError::validation("device", "x"));
+        drop(readback);
+        assert_eq!(gpu.wait(), Err(GpuError::validation("device", "x")));
+        assert_eq!(gpu.wait(), Ok(()));
+    }
 
     fn shape(ranges: &[Range<u64>], window: u64) -> Vec<Vec<(usize, u64, u64, u64)>> {
         let flat = |piece: Piece| (piece.part, piece.from, piece.at, piece.bytes);
