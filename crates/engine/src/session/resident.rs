@@ -134,8 +134,9 @@ impl Resident {
                 Variable { desc: desc.clone(), pieces: own }
             });
         }
-        let there = parts.iter().filter(|part| self.variables.contains_key(&part.variable));
-        self.parts.extend(there.map(|part| (part.name.clone(), part.clone())));
+        // Of what the plan does not use nobody has looked whether it is as the session knows it.
+        let used = |part: &&Part| plan.variables.iter().any(|(name, _)| *name == part.variable);
+        self.parts.extend(parts.iter().filter(used).map(|part| (part.name.clone(), part.clone())));
     }
 
     /// Where a variable lies, or a part of one, in order, and its description.
@@ -187,4 +188,34 @@ pub(super) fn upload(
         gpu.write(buffer, at, bytemuck::cast_slice(part))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_gpu::{Gpu, Limits};
+
+    use crate::{DType, EngineError, GraphBuilder, NoWeights, Session};
+
+    /// A part that no plan uses is none, also where another vector of that name is there.
+    #[test]
+    fn parts_of_what_is_not_used_have_no_names() -> Result<(), EngineError> {
+        let gpu = Gpu::noop(Limits::BASELINE).expect("a device that computes nothing should open");
+        let mut session = Session::new(&gpu);
+        for members in [&[(&["a"][..], &[5][..])][..], &[(&["b"], &[5]), (&["c"], &[7])]] {
+            let mut g = GraphBuilder::new("g");
+            g.flat_variable("flat", members)?;
+            let x = if members.len() == 1 {
+                g.variable("a", &[5], DType::F32)
+            } else {
+                g.input("x", &[5], DType::F32)
+            };
+            g.output("x", x);
+            session.load(&g.finish(), &NoWeights)?;
+        }
+        assert_eq!(session.read_variable("a")?.desc().shape, [5]);
+        for name in ["b", "c"] {
+            assert!(matches!(session.read_variable(name), Err(EngineError::Variable { .. })), "{name}");
+        }
+        Ok(())
+    }
 }
