@@ -3,7 +3,9 @@
 use super::{Rewriter, drop_dead};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Origin, Value};
-use crate::ops::{BatchNormGrad, ChannelJoin, ChannelResult, ChannelSum, ChannelTerms, Expand, Op};
+use crate::ops::{
+    BatchNormGrad, ChannelJoin, ChannelResult, ChannelSum, ChannelTerms, Expand, Op, Reduce, Reduction,
+};
 use crate::tensor::TensorDesc;
 
 /// Puts zeros in place of the sums by channel of a batch norm's gradient by its input, where mean and variance are those
@@ -18,9 +20,18 @@ pub fn drop_norm_sums(graph: &Graph) -> Result<Graph> {
     let mut rewriter = Rewriter::new(graph);
     rewriter.keep_inputs();
     let mut zero = vec![false; graph.values().len()];
+    let uses = graph.uses();
+    // How often a value is only added up: nobody then sees which of its elements are missing.
+    let mut added_up = vec![0; graph.values().len()];
     for node in graph.nodes() {
-        makers[node.output.index()] = Some(node);
-        if matches!(node.op, Op::SumOfSquares(_)) {
+        if matches!(node.op, Op::Reduce(Reduce { reduction: Reduction::Sum, .. })) {
+            added_up[node.inputs[0].index()] += 1;
+        }
+    }
+    for node in graph.nodes() {
+        let output = node.output.index();
+        makers[output] = Some(node);
+        if matches!(node.op, Op::SumOfSquares(_)) && added_up[output] == uses[output] {
             let inputs: Vec<Value> =
                 node.inputs.iter().copied().filter(|input| !zero[input.index()]).collect();
             let inputs = if inputs.is_empty() { node.inputs.clone() } else { inputs };
@@ -80,11 +91,16 @@ fn sums_to_zero(node: &Node, makers: &[Option<&Node>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::ConvOptions;
+    use crate::ops::{ConvOptions, SumOfSquares};
     use crate::{DType, GraphBuilder};
 
     /// The gradient of the bias of a convolution, with a norm behind it by its own or by given statistics.
     fn net(own: bool) -> Result<Graph> {
+        Ok(builder(own)?.0.finish())
+    }
+
+    /// The same, which may go on, with the gradients of bias and weight.
+    fn builder(own: bool) -> Result<(GraphBuilder, Vec<Value>)> {
         let mut g = GraphBuilder::new("g");
         let x = g.input("x", &[4, 2, 5, 5], DType::F32);
         let weight = g.variable("weight", &[3, 2, 3, 3], DType::F32);
@@ -103,7 +119,7 @@ mod tests {
         g.output("norm", norm);
         g.output("bias", gradients[0]);
         g.output("weight", gradients[1]);
-        Ok(g.finish())
+        Ok((g, gradients))
     }
 
     fn sums(graph: &Graph) -> usize {
@@ -119,6 +135,18 @@ mod tests {
         assert_eq!((sums(&graph), sums(&dropped)), (3, 2), "{dropped}");
         let squared = dropped.nodes().iter().find(|node| node.op.name() == "sum_of_squares");
         assert_eq!(squared.map(|node| node.inputs.len()), Some(1), "{dropped}");
+        Ok(())
+    }
+
+    /// What somebody looks at has the squares of each tensor where they belong.
+    #[test]
+    fn squares_that_are_not_added_up_stay_where_they_are() -> Result<()> {
+        let (mut g, gradients) = builder(true)?;
+        let squares = g.apply(SumOfSquares, &gradients)?;
+        g.output("squares", squares);
+        let dropped = drop_norm_sums(&g.finish())?;
+        let shapes: Vec<_> = dropped.outputs().iter().map(|(_, value)| &dropped.desc(*value).shape).collect();
+        assert_eq!(shapes.last(), Some(&&vec![2]), "{dropped}");
         Ok(())
     }
 
