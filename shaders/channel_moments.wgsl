@@ -17,7 +17,7 @@
 //! loads of a plane before they join the rest: rounding errors grow with the length of a chain of additions. The order
 //! is fixed. A part past the end has no elements instead of returning early, so that barriers stay in uniform flow.
 //!
-//! uses: grid, numeric, reduce
+//! uses: channel_part, grid, numeric, reduce
 //! variants:
 //!   serial          THREADS=8 LANES=1 LOAD=f32 WIDTH=1
 //!   serial_vector   THREADS=8 LANES=1 LOAD=vec4<f32> WIDTH=4
@@ -60,12 +60,12 @@ fn main(
 ) {
     let index = flat_workgroup(group, groups) * (THREADS / LANES) + thread / LANES;
     let lane = thread % LANES;
-    let c = index % params.channels;
-    let part = index / params.channels;
-    let begin = part % params.segments * params.length;
-    let end = select(0u, min(begin + params.length, params.inner), index < params.count);
-    let image = part / params.segments * params.part_images;
-    let last = min(image + params.part_images, params.images);
+    let part = channel_part(index);
+    let c = part.channel;
+    let begin = part.begin;
+    let end = select(0u, part.end, index < params.count);
+    let image = part.image;
+    let last = part.last_image;
     var reference = 0.0;
     if (index < params.count) {
         reference = vec4<f32>(input[(image * params.channels + c) * params.inner + begin]).x;
@@ -105,7 +105,7 @@ fn main(
     let correction = row_sum(thread, total(rest)) / elements;
     let spread = row_sum(thread, total(squares)) - elements * correction * correction;
     if (lane == 0u && index < params.count) {
-        let place = (params.start + part) * 3u * params.channels + c;
+        let place = (params.start + part.number) * 3u * params.channels + c;
         output[place] = about + correction;
         output[place + params.channels] = select(spread, 0.0, spread < 0.0);
         output[place + 2u * params.channels] = reference;

@@ -14,7 +14,7 @@
 //! 1.4 times as long on lavapipe. Sums go in blocks of BLOCK eights: rounding errors grow with the length of a chain of
 //! additions.
 //!
-//! uses: eight, grid
+//! uses: channel_part, eight, grid
 //! variants:
 //!   wide    WORD=u64 BITS=64
 //!   plain   WORD=u32 BITS=32
@@ -57,12 +57,12 @@ fn main(
     if (index >= params.count) {
         return;
     }
-    let c = index % params.channels;
-    let part = index / params.channels;
-    let begin = part % params.segments * params.length;
-    let end = min(begin + params.length, params.inner);
-    let image = part / params.segments * params.part_images;
-    let last = min(image + params.part_images, params.images);
+    let part = channel_part(index);
+    let c = part.channel;
+    let begin = part.begin;
+    let end = part.end;
+    let image = part.image;
+    let last = part.last_image;
     // The first element is as good a start as any but for chance: the mean of its neighbours is at most a fourth as far off.
     let at = (image * params.channels + c) * params.inner + begin;
     let opening = eight(input[at / 2u * STEP], input[at / 2u * STEP + LAST]);
@@ -113,7 +113,7 @@ fn main(
         }
     }
     if (index < params.count) {
-        let place = (params.start + part) * 3u * params.channels + c;
+        let place = (params.start + part.number) * 3u * params.channels + c;
         output[place] = sum / number;
         output[place + params.channels] = squares;
         output[place + 2u * params.channels] = reference;

@@ -18,7 +18,7 @@
 //! a plane before they join the rest: rounding errors grow with the length of a chain of additions. The order is fixed.
 //! A part past the end has no elements instead of returning early, so that barriers stay in uniform flow.
 //!
-//! uses: grid, numeric, reduce
+//! uses: channel_part, grid, numeric, reduce
 //! variants:
 //!   serial          THREADS=8 LANES=1 LOAD=f32 WIDTH=1
 //!   serial_vector   THREADS=8 LANES=1 LOAD=vec4<f32> WIDTH=4
@@ -67,12 +67,12 @@ fn main(
 ) {
     let index = flat_workgroup(group, groups) * (THREADS / LANES) + thread / LANES;
     let lane = thread % LANES;
-    let c = index % params.channels;
-    let part = index / params.channels;
-    let begin = part % params.segments * params.length;
-    let end = select(0u, min(begin + params.length, params.inner), index < params.count);
-    let image = part / params.segments * params.part_images;
-    let last = min(image + params.part_images, params.images);
+    let part = channel_part(index);
+    let c = part.channel;
+    let begin = part.begin;
+    let end = select(0u, part.end, index < params.count);
+    let image = part.image;
+    let last = part.last_image;
     var centre = 0.0;
     var scale = 1.0;
     var slope = 0.0;
@@ -113,7 +113,7 @@ fn main(
     }
     let a_sum = row_sum(thread, total(sum));
     let rows = select(1u, 2u, KIND >= 2u);
-    let place = (params.start + part) * rows * params.channels + c;
+    let place = (params.start + part.number) * rows * params.channels + c;
     if (lane == 0u && index < params.count) {
         output[place] = a_sum;
     }

@@ -15,7 +15,7 @@
 //! are written under the mask of its lanes, and BLOCK eights before they join the rest: rounding errors grow with the
 //! length of a chain of additions.
 //!
-//! uses: eight, grid
+//! uses: channel_part, eight, grid
 //! variants:
 //!   wide    WORD=u64 BITS=64
 //!   plain   WORD=u32 BITS=32
@@ -78,12 +78,12 @@ fn main(
     if (index >= params.count) {
         return;
     }
-    let c = index % params.channels;
-    let part = index / params.channels;
-    let begin = part % params.segments * params.length;
-    let end = min(begin + params.length, params.inner);
-    let image = part / params.segments * params.part_images;
-    let last = min(image + params.part_images, params.images);
+    let part = channel_part(index);
+    let c = part.channel;
+    let begin = part.begin;
+    let end = part.end;
+    let image = part.image;
+    let last = part.last_image;
     var by = vec3<f32>();
     var scale = 1.0;
     if (KIND >= 2u) {
@@ -128,7 +128,7 @@ fn main(
         }
     }
     let rows = select(1u, 2u, KIND >= 2u);
-    let place = (params.start + part) * rows * params.channels + c;
+    let place = (params.start + part.number) * rows * params.channels + c;
     if (index < params.count) {
         output[place] = (sum.x + sum.y) + (sum.z + sum.w);
         if (KIND >= 2u) {

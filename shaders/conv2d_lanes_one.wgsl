@@ -106,19 +106,7 @@ fn main(
         if (oc < params.out_channels && n < params.batch) {
             let base = (n * params.out_channels + oc) * params.out_blocks;
             for (var i = 0u; i < ROWS * COLS / OUTS; i++) {
-                let block = row_tile * (ROWS * COLS / OUTS) + i;
-                var a = outputs(&sum, OUTS * i, added);
-                var b = a;
-                if (OUTS == 8u) {
-                    b = outputs(&sum, OUTS * i + 4u, added);
-                }
-                if (block < params.out_blocks) {
-                    if (RESIDUAL == 1u) {
-                        a += residual[(base + block) * (OUTS / 4u)];
-                        b += residual[(base + block) * (OUTS / 4u) + (OUTS / 4u - 1u)];
-                    }
-                    output[base + block] = stored(a, b);
-                }
+                put_block(&sum, i, added, base, row_tile * (ROWS * COLS / OUTS) + i, params.out_blocks);
             }
         }
     }

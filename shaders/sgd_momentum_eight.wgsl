@@ -3,7 +3,7 @@
 //! sgd_momentum for eight neighbours an invocation, on software adapters: a dispatch makes `count` eights. With WORD=u64 it
 //! takes five loads and stores of all, else ten.
 //!
-//! uses: grid, pairs
+//! uses: eight, eight_out, grid
 //! variants:
 //!   wide    WORD=u64 BITS=64
 //!   plain   WORD=u32 BITS=32
@@ -40,20 +40,9 @@ fn main(
         return;
     }
     let at = index * STEP;
-    let p = parameter[at];
-    let m = momentum_buffer[at];
-    let g = gradient[at];
-    var p_second = p;
-    var m_second = m;
-    var g_second = g;
-    if (BITS == 32u) {
-        p_second = parameter[at + 1u];
-        m_second = momentum_buffer[at + 1u];
-        g_second = gradient[at + 1u];
-    }
-    let old = numbers(p, p_second);
-    let d = scale * numbers(g, g_second) + params.weight_decay * old;
-    let velocity = now.y * numbers(m, m_second) + now.z * d;
+    let old = eight(parameter[at], parameter[at + LAST]);
+    let d = scale * eight(gradient[at], gradient[at + LAST]) + params.weight_decay * old;
+    let velocity = now.y * eight(momentum_buffer[at], momentum_buffer[at + LAST]) + now.z * d;
     var next = old;
     if (NESTEROV == 0u) {
         next = old - now.x * velocity;
@@ -63,7 +52,7 @@ fn main(
     momentum_buffer[at] = first_words(velocity);
     parameter[at] = first_words(next);
     if (BITS == 32u) {
-        momentum_buffer[at + 1u] = second_words(velocity);
-        parameter[at + 1u] = second_words(next);
+        momentum_buffer[at + LAST] = second_words(velocity);
+        parameter[at + LAST] = second_words(next);
     }
 }

@@ -4,8 +4,10 @@
 //! hands on.
 //!
 //! The kernel declares TAPS, PAD on either side, COLS = WIDTH + 2 PAD - TAPS + 1 and OUT_ROWS, the rows of outputs that an
-//! invocation keeps; OUTS, the numbers of a store, 4 or 8, and OUTPUT, the vector of WORD that holds them; ACTIVATION. It
-//! binds weight as array<vec4<WORD>>, WEIGHTS eights a channel; and uses activation, eight, shared_rows, window and words.
+//! invocation keeps; OUTS, the numbers of a store, 4 or 8, and OUTPUT, the vector of WORD that holds them; ACTIVATION and
+//! RESIDUAL. It binds weight as array<vec4<WORD>>, WEIGHTS eights a channel, residual as array<vec4<f32>> and output as
+//! array<OUTPUT>, of whose planes params.out_blocks says the length; and uses activation, eight, shared_rows, window and
+//! words.
 
 // Eights of a channel's taps.
 const WEIGHTS: u32 = (TAPS * TAPS + 7u) / 8u;
@@ -87,4 +89,20 @@ fn stored(a: vec4<f32>, b: vec4<f32>) -> OUTPUT {
         words[3u % OUT_WORDS] = word(b.z, b.w);
     }
     return words;
+}
+
+// Writes block i of the sums as number `block` of the plane of outputs that begins at `base`, if it lies before `end`.
+fn put_block(sum: ptr<function, Sums>, i: u32, added: f32, base: u32, block: u32, end: u32) {
+    var a = outputs(sum, OUTS * i, added);
+    var b = a;
+    if (OUTS == 8u) {
+        b = outputs(sum, OUTS * i + 4u, added);
+    }
+    if (block < end && block < params.out_blocks) {
+        if (RESIDUAL == 1u) {
+            a += residual[(base + block) * (OUTS / 4u)];
+            b += residual[(base + block) * (OUTS / 4u) + (OUTS / 4u - 1u)];
+        }
+        output[base + block] = stored(a, b);
+    }
 }
