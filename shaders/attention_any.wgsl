@@ -28,6 +28,7 @@ struct Params {
     k_stride: u32,
     v_stride: u32,
     output_stride: u32,
+    kv_head_stride: u32,
     kv_tokens: u32,
     scale: f32,
     first_token: u32,
@@ -64,6 +65,7 @@ fn main(
     let token = index % params.tokens;
     let head = index / params.tokens;
     let first = head * params.head_dim;
+    let kv_first = head * params.kv_head_stride;
     let q_at = token * params.q_stride + first;
     let span = spans[token];
     let end = min(span.y, params.kv_tokens);
@@ -81,7 +83,7 @@ fn main(
         let last = u32(i32(end) - 1);
         let rows = vec4<u32>(j, min(j + 1u, last), min(j + 2u, last), min(j + 3u, last));
         let inside = vec4<bool>(true, j + 1u < end, j + 2u < end, j + 3u < end);
-        let k_at = rows * params.k_stride + first;
+        let k_at = rows * params.k_stride + kv_first;
         var scores = vec4<f32>();
         for (var first_d = 0u; first_d < dims; first_d += COLUMNS) {
             for (var i = 0u; i < COLUMNS; i++) {
@@ -104,7 +106,7 @@ fn main(
         let fresh = select(vec4<f32>(), exp(scores - top), inside);
         weight = weight * kept + ((fresh.x + fresh.y) + (fresh.z + fresh.w));
         best = top;
-        let v_at = rows * params.v_stride + first;
+        let v_at = rows * params.v_stride + kv_first;
         for (var first_d = 0u; first_d < dims; first_d += COLUMNS) {
             for (var i = 0u; i < COLUMNS; i++) {
                 let d = first_d + i;

@@ -3,9 +3,10 @@
 //! output[t][h][d] = sum_j w[j] * v[j][h][d],  w = softmax_j(scale * sum_d q[t][h][d] * k[j][h][d]),  j in spans[t]
 //!
 //! Attention over packed sequences: token t attends to the rows spans[t].x up to spans[t].y of k and v, so sequences of
-//! any length lie behind each other without padding; an empty span gives zeros. Rows are *_stride elements apart and
-//! head h starts at element h * HEAD_DIM of a row, so q, k and v may be slices of one tensor. HEAD_DIM = head_dim; the
-//! strides and the bindings' offsets are divisible by 4 elements, those of k and v by 8. spans end within kv_tokens.
+//! any length lie behind each other without padding; an empty span gives zeros. Rows are *_stride elements apart, so q, k
+//! and v may be slices of one tensor; head h starts h * HEAD_DIM elements into a row of q and of the output, and
+//! h * kv_head_stride into k and v. HEAD_DIM = head_dim; the strides and the bindings' offsets are divisible by 4 elements,
+//! those of k and v by 8. spans end within kv_tokens.
 //! Where BIAS is not 0, bias[h][clamp(j - t, -reach, reach) + reach] is added to a score; token 0 then stands at position
 //! first_token among the rows of k. Otherwise bias is bound but never read.
 //!
@@ -59,6 +60,7 @@ struct Params {
     k_stride: u32,
     v_stride: u32,
     output_stride: u32,
+    kv_head_stride: u32,
     kv_tokens: u32,
     scale: f32,
     first_token: u32,
@@ -213,8 +215,8 @@ fn main(
             near = vec4<f32>(bias_at(head, i32(j) - position), near.xyz);
         }
         // In eights.
-        let k_at = (j * params.k_stride + head * HEAD_DIM) / 8u;
-        let v_at = (j * params.v_stride + head * HEAD_DIM) / 8u;
+        let k_at = (j * params.k_stride + head * params.kv_head_stride) / 8u;
+        let v_at = (j * params.v_stride + head * params.kv_head_stride) / 8u;
         var key: Row;
         var value: Row;
         for (var i = 0u; i < PARTS; i++) {

@@ -40,6 +40,7 @@ struct Params {
     k_stride: u32,
     v_stride: u32,
     output_stride: u32,
+    kv_head_stride: u32,
     kv_tokens: u32,
     scale: f32,
 }
@@ -129,8 +130,8 @@ fn main(
     let own = own_stretch(thread, span.x, span.y);
     for (var j = own.x; j < own.y; j++) {
         // In eights.
-        let k_at = (j * params.k_stride + head * HEAD_DIM) / 8u;
-        let v_at = (j * params.v_stride + head * HEAD_DIM) / 8u;
+        let k_at = (j * params.k_stride + head * params.kv_head_stride) / 8u;
+        let v_at = (j * params.v_stride + head * params.kv_head_stride) / 8u;
         var key: Row;
         var value: Row;
         for (var i = 0u; i < PARTS; i++) {

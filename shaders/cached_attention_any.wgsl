@@ -65,7 +65,7 @@ fn main(
     var weight = 1.0;
     for (var p = 0u; p < n; p++) {
         let slot = min(past[past_at + 1u + p], u32(i32(params.slots) - 1));
-        let at = slot * 2u * inner + head * params.head_dim;
+        let at = (head * params.slots + slot) * params.head_dim;
         let distance = min(u32(i32(n) - i32(p)), params.reach);
         var score = 0.0;
         for (var first = 0u; first < dims; first += COLUMNS) {
@@ -88,7 +88,7 @@ fn main(
             for (var i = 0u; i < COLUMNS; i++) {
                 let d = first + i;
                 if (d < dims) {
-                    output[out_at + d] = output[out_at + d] * kept + fresh * cache[at + inner + d];
+                    output[out_at + d] = output[out_at + d] * kept + fresh * cache[at + inner * params.slots + d];
                 }
             }
         }

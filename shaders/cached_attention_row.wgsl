@@ -3,7 +3,7 @@
 //! output[r][h][d] = sum_p w[p] * value_p[h][d],  w = softmax_p(scale * sum_d query[h][d] * key_p[h][d] + bias[h][min(n - p, reach)])
 //!
 //! One step of decoding: row r's new token attends to the n = past[r][0] tokens behind it and to itself. qkv is
-//! [rows][3 * heads * HEAD_DIM], the new tokens' queries, keys and values; cache is [slots][2 * heads * HEAD_DIM], keys
+//! [rows][3 * heads * HEAD_DIM], the new tokens' queries, keys and values; cache is [2][heads][slots][HEAD_DIM], keys
 //! and values of earlier ones. past is [rows][1 + length]: n, which is at most length, then for each position p < n the
 //! slot that holds it. Position n is the new token. bias is [heads][reach + 1], output [rows][heads * HEAD_DIM].
 //!
@@ -79,10 +79,10 @@ fn main(
         let slot = min(past[past_at + 1u + p], u32(i32(params.slots) - 1));
         let distance = min(u32(i32(n) - i32(p)), params.reach);
         // In eights.
-        let first = (slot * 2u * params.heads + head) * (HEAD_DIM / 8u);
+        let first = (head * params.slots + slot) * (HEAD_DIM / 8u);
         for (var i = 0u; i < PARTS; i++) {
             let kp = (first + i * 2u) * STEP;
-            let vp = kp + params.heads * (HEAD_DIM / 8u) * STEP;
+            let vp = kp + params.heads * params.slots * (HEAD_DIM / 8u) * STEP;
             let key0 = eight(cache[kp], cache[kp + LAST]);
             let key1 = eight(cache[kp + STEP], cache[kp + STEP + LAST]);
             key[i] = mat4x4<f32>(key0[0], key0[1], key1[0], key1[1]);

@@ -101,10 +101,10 @@ fn main(
         let slot = min(past[1u + p], u32(i32(params.slots) - 1));
         let distance = min(u32(i32(n) - i32(p)), params.reach);
         // In eights.
-        let first = (slot * 2u * params.heads + head) * (HEAD_DIM / 8u);
+        let first = (head * params.slots + slot) * (HEAD_DIM / 8u);
         for (var i = 0u; i < PARTS; i++) {
             let kp = (first + i * 2u) * STEP;
-            let vp = kp + params.heads * (HEAD_DIM / 8u) * STEP;
+            let vp = kp + params.heads * params.slots * (HEAD_DIM / 8u) * STEP;
             let key0 = eight(cache[kp], cache[kp + LAST]);
             let key1 = eight(cache[kp + STEP], cache[kp + STEP + LAST]);
             key[i] = mat4x4<f32>(key0[0], key0[1], key1[0], key1[1]);

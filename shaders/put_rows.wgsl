@@ -1,10 +1,11 @@
 //! put_rows
 //!
-//! variable[index[r] - row_first][c] = input[r][first_col + c] where row_first <= index[r] < row_end
+//! variable[p][index[r]][c] = input[r][first_col + p * part_cols + c] where index[r] < part_rows
 //!
-//! Rows of a table of any 32-bit type are replaced, each by `cols` neighbours out of a row of `width`. The bound piece of the
-//! table holds the rows [row_first, row_end); indices elsewhere change nothing. Indices of one table differ from each other.
-//! `cols`, `width` and `first_col` count values of ELEMENT: four neighbours where all of them allow.
+//! Rows of tables of any 32-bit type are replaced, each by `part_cols` neighbours out of a row of `width`, which gives `cols`
+//! in all. The tables lie behind each other; what is bound of them holds the rows [row_first, row_end), counted over all.
+//! Indices past the last row change nothing; the others differ from each other. `cols`, `width`, `first_col` and `part_cols`
+//! count values of ELEMENT: four neighbours where all of them allow.
 //! One invocation moves one ELEMENT, a workgroup THREADS neighbours of [rows][cols].
 //!
 //! uses: grid
@@ -20,6 +21,8 @@ struct Params {
     cols: u32,
     width: u32,
     first_col: u32,
+    part_cols: u32,
+    part_rows: u32,
     row_first: u32,
     row_end: u32,
 }
@@ -42,8 +45,10 @@ fn main(
         return;
     }
     let place = index[row];
-    if (place >= params.row_first && place < params.row_end) {
-        let piece_row = u32(i32(place) - i32(params.row_first));
-        variable[piece_row * params.cols + col] = input[row * params.width + params.first_col + col];
+    let table_row = col / params.part_cols * params.part_rows + place;
+    if (place < params.part_rows && table_row >= params.row_first && table_row < params.row_end) {
+        let piece_row = u32(i32(table_row) - i32(params.row_first));
+        let to = piece_row * params.part_cols + col % params.part_cols;
+        variable[to] = input[row * params.width + params.first_col + col];
     }
 }

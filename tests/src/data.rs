@@ -38,6 +38,14 @@ pub fn uniform_from(name: &str, start: usize, count: usize) -> Vec<f32> {
     (start..start + count).map(|index| element(seed, index as u64)).collect()
 }
 
+/// Rows of heads beside each other, `[rows][heads * head_dim]`, laid head by head: `[heads][rows][head_dim]`.
+pub fn by_head(rows: &[f32], heads: usize, head_dim: usize) -> Vec<f32> {
+    let head = |head: usize| {
+        rows.chunks(heads * head_dim).flat_map(move |row| &row[head * head_dim..][..head_dim]).copied()
+    };
+    (0..heads).flat_map(head).collect()
+}
+
 /// `count` indices below `extent`, from the same hash (its upper 32 bits, scaled).
 pub fn indices(name: &str, count: usize, extent: usize) -> Vec<u32> {
     let seed = seed(name);

@@ -10,10 +10,17 @@ use kiln_tests::graph::{f32_tensor, profiles, seeded, u32_tensor};
 use kiln_tests::{data, device};
 
 const HEADS: usize = 3;
-const INNER: usize = HEADS * 64;
+const HEAD_DIM: usize = 64;
+const INNER: usize = HEADS * HEAD_DIM;
 const WIDE: usize = 72;
 const LENGTH: usize = 9;
 const SOURCE: usize = 20;
+/// Variables of a layer.
+const KEPT: [(&str, [usize; 3]); 3] = [
+    ("cache", [2 * HEADS, LENGTH, HEAD_DIM]),
+    ("key", [HEADS, SOURCE, HEAD_DIM]),
+    ("value", [HEADS, SOURCE, HEAD_DIM]),
+];
 
 /// Adds a linear layer whose weight, `[cols][depth]`, keeps the size of what it is given.
 fn linear(
@@ -46,9 +53,7 @@ fn run(depth: usize, half: bool) -> Result<Vec<(String, Vec<f32>)>, EngineError>
         let mut x = start;
         for layer in 0..2 {
             let name = |what: &str| format!("{layer}.{what}");
-            let cache = g.variable(&name("cache"), &[LENGTH, 2 * INNER], DType::F32);
-            let [key, value] =
-                ["key", "value"].map(|what| g.variable(&name(what), &[SOURCE, INNER], DType::F32));
+            let [cache, key, value] = KEPT.map(|(what, shape)| g.variable(&name(what), &shape, DType::F32));
             let mut constant = |g: &mut GraphBuilder, what: &str, shape: &[usize]| {
                 weights.insert(name(what), seeded(&name(what), shape));
                 g.constant(&name(what), shape)
@@ -76,9 +81,7 @@ fn run(depth: usize, half: bool) -> Result<Vec<(String, Vec<f32>)>, EngineError>
         let mut session = Session::with_profile(gpu, profile.clone());
         let plan = session.load(&g.finish(), &weights)?;
         for layer in 0..2 {
-            for (what, shape) in
-                [("cache", [LENGTH, 2 * INNER]), ("key", [SOURCE, INNER]), ("value", [SOURCE, INNER])]
-            {
+            for (what, shape) in KEPT {
                 let name = format!("{layer}.{what}");
                 session.write_variable(&name, &seeded(&name, &shape))?;
             }

@@ -23,20 +23,26 @@ fn check(heads: usize, head_dim: usize, spans: &[[u32; 2]], kv_tokens: usize) {
     let rows = |name: &str, rows: usize, scale: f32| {
         f32_tensor(&[rows, width], data::uniform(name, rows * width).iter().map(|x| scale * x).collect())
     };
-    let operands = [
-        rows("q", spans.len(), 3.0),
-        rows("k", kv_tokens, 2.0),
-        rows("v", kv_tokens, 1.0),
-        u32_tensor(&[spans.len(), 2], spans.concat()),
-    ];
-    let [q, k, v] = [0, 1, 2].map(|i| array(&operands[i]));
+    let [q, k, v] = [rows("q", spans.len(), 3.0), rows("k", kv_tokens, 2.0), rows("v", kv_tokens, 1.0)];
+    // Keys and values as they come out of a product, and as they are kept.
+    let by_head = [&k, &v].map(|rows| {
+        let laid = data::by_head(rows.as_f32().expect("rows are numbers"), heads, head_dim);
+        f32_tensor(&[heads, kv_tokens, head_dim], laid)
+    });
+    let table = u32_tensor(&[spans.len(), 2], spans.concat());
+    let [q_array, k_array, v_array] = [&q, &k, &v].map(array);
     let scale = 1.0 / (head_dim as f32).sqrt();
     let oracle = kiln_reference::Attention { heads, scale: f64::from(scale) };
-    let expected = kiln_reference::attention(&q, &k, &v, spans, oracle);
-    let bounds = ATTENTION.bounds(&kiln_reference::attention_terms(&q, &k, &v, spans, oracle));
-    let what = format!("{heads} heads of {head_dim}, {} tokens on {kv_tokens}", spans.len());
+    let expected = kiln_reference::attention(&q_array, &k_array, &v_array, spans, oracle);
+    let terms = kiln_reference::attention_terms(&q_array, &k_array, &v_array, spans, oracle);
+    let bounds = ATTENTION.bounds(&terms);
     let options = Attention::new(heads, scale);
-    conforms(gpu, what, &operands, |g, v| g.attention(v[0], v[1], v[2], v[3], options), &expected, &bounds);
+    for [k, v] in [[k, v], by_head] {
+        let what = format!("{heads} heads of {head_dim}, {} tokens on {:?}", spans.len(), k.shape());
+        let operands = [q.clone(), k, v, table.clone()];
+        let build = |g: &mut GraphBuilder, v: &[Value]| g.attention(v[0], v[1], v[2], v[3], options);
+        conforms(gpu, what, &operands, build, &expected, &bounds);
+    }
 }
 
 /// A bias by distance, of so many positions to either side.

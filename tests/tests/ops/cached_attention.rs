@@ -30,13 +30,15 @@ fn check(heads: usize, head_dim: usize, past: &[Vec<usize>], length: usize, slot
         let data = data::uniform(name, shape[0] * shape[1]).iter().map(|x| scale * x).collect();
         f32_tensor(&shape, data)
     };
+    let cache = scaled("cache", [slots, 2 * inner], 2.0);
+    let laid = data::by_head(cache.as_f32().expect("a cache is of numbers"), 2 * heads, head_dim);
     let operands = [
         scaled("qkv", [rows, 3 * inner], 2.0),
-        scaled("cache", [slots, 2 * inner], 2.0),
+        f32_tensor(&[2 * heads, slots, head_dim], laid),
         u32_tensor(&[rows, 1 + length], table(past, length)),
         seeded("bias", &[heads, reach + 1]),
     ];
-    let [qkv, cache, bias] = [0, 1, 3].map(|i| array(&operands[i]));
+    let [qkv, cache, bias] = [&operands[0], &cache, &operands[3]].map(array);
     let scale = 1.0 / (head_dim as f32).sqrt();
     let oracle = kiln_reference::Attention { heads, scale: f64::from(scale) };
     let expected = kiln_reference::cached_attention(&qkv, &cache, past, &bias, oracle);

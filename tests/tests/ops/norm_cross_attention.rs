@@ -14,15 +14,21 @@ fn check(depth: usize, heads: usize, head_dim: usize, kv_tokens: usize, span: [u
         let data = data::uniform(name, shape[0] * shape[1]).iter().map(|x| scale * x).collect();
         f32_tensor(&shape, data)
     };
+    let kept = |name: &str| scaled(name, [kv_tokens, inner], 2.0);
+    let laid = |name: &str| {
+        let rows = kept(name).into_f32().expect("keys and values are numbers");
+        f32_tensor(&[heads, kv_tokens, head_dim], data::by_head(&rows, heads, head_dim))
+    };
     let operands = [
         seeded("x", &[1, depth]),
         seeded("norm", &[depth]),
         scaled("weight", [inner, depth], 1.0 / (depth as f32).sqrt()),
-        scaled("k", [kv_tokens, inner], 2.0),
-        scaled("v", [kv_tokens, inner], 2.0),
+        laid("k"),
+        laid("v"),
         u32_tensor(&[1, 2], span.to_vec()),
     ];
-    let [x, norm, weight, k, v] = [0, 1, 2, 3, 4].map(|i| array(&operands[i]));
+    let [x, norm, weight] = [0, 1, 2].map(|i| array(&operands[i]));
+    let [k, v] = ["k", "v"].map(|name| array(&kept(name)));
     let desc = kiln_reference::Attention { heads, scale: 0.5 };
     let normed = kiln_reference::rms_norm(&x, &norm, f64::from(EPSILON));
     let query = kiln_reference::linear(&normed, &weight, None);

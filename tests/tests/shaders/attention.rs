@@ -30,6 +30,8 @@ struct Case {
     kv_tokens: usize,
     /// Words between the end of a row and the next one's start, for q, k, v and the output.
     gaps: [usize; 4],
+    /// Keys and values are laid head by head.
+    by_head: bool,
     /// A key of this row is NaN.
     nan: Option<usize>,
     /// How far a bias reaches, if there is one, and the position of the first token.
@@ -39,7 +41,16 @@ struct Case {
 impl Case {
     fn new(heads: usize, head_dim: usize, lengths: &[u32], padding: usize) -> Self {
         let spans = packed(lengths, padding);
-        Self { heads, head_dim, kv_tokens: spans.len(), spans, gaps: [0; 4], nan: None, bias: None }
+        Self {
+            heads,
+            head_dim,
+            kv_tokens: spans.len(),
+            spans,
+            gaps: [0; 4],
+            by_head: false,
+            nan: None,
+            bias: None,
+        }
     }
 
     fn width(&self) -> usize {
@@ -54,7 +65,11 @@ impl Case {
             dense[row * width] = f32::NAN;
         }
         let mut strided = Vec::new();
-        for row in dense.chunks(width) {
+        let (laid, row) = match self.by_head && name != "attention.q" {
+            true => (data::by_head(&dense, self.heads, self.head_dim), self.head_dim),
+            false => (dense.clone(), width),
+        };
+        for row in laid.chunks(row) {
             strided.extend_from_slice(row);
             strided.extend(std::iter::repeat_n(f32::NAN, gap));
         }
@@ -68,6 +83,7 @@ struct Numbers {
     heads: u32,
     head_dim: u32,
     strides: [u32; 4],
+    kv_head_stride: u32,
     kv_tokens: u32,
     scale: f32,
     first_token: u32,
@@ -80,11 +96,19 @@ fn check(kernel: &'static Kernel, case: &Case, run: impl Fn(Numbers, Vec<Bind>) 
     let (k_data, k) = case.rows("attention.k", case.kv_tokens, case.gaps[1], 2.0);
     let (v_data, v) = case.rows("attention.v", case.kv_tokens, case.gaps[2], 1.0);
     let scale = 1.0 / (case.head_dim as f32).sqrt();
+    let mut strides = case.gaps.map(|gap| width + gap);
+    let mut kv_head_stride = case.head_dim;
+    if case.by_head {
+        assert_eq!(case.gaps[1], case.gaps[2], "keys and values should have one stride between heads");
+        strides[1..3].fill(case.head_dim + case.gaps[1]);
+        kv_head_stride = case.kv_tokens * strides[1];
+    }
     let numbers = Numbers {
         tokens: u(tokens),
         heads: u(case.heads),
         head_dim: u(case.head_dim),
-        strides: case.gaps.map(|gap| u(width + gap)),
+        strides: strides.map(u),
+        kv_head_stride: u(kv_head_stride),
         kv_tokens: u(case.kv_tokens),
         scale,
         first_token: case.bias.map_or(0, |(_, first_token)| u(first_token)),
@@ -147,6 +171,13 @@ fn cases(head_dim: usize, gaps: [usize; 4]) -> Vec<Case> {
     ];
     cases.push(Case { gaps, ..Case::new(2, head_dim, &[5, 12], 2) });
     cases.push(Case { nan: Some(6), ..Case::new(2, head_dim, &[5, 4, 3], 1) });
+    cases.push(Case { by_head: true, ..Case::new(3, head_dim, &[7, 1, 8, 9], 3) });
+    let [q_gap, _, kv_gap, output_gap] = gaps;
+    cases.push(Case {
+        by_head: true,
+        gaps: [q_gap, kv_gap, kv_gap, output_gap],
+        ..Case::new(2, head_dim, &[5, 12], 2)
+    });
     // Fewer queries than keys, overlapping spans, the last ending with the keys: a decoder on an encoder's rows.
     let spans = vec![[0, 29], [3, 4], [20, 29], [0, 0], [28, 29]];
     cases.push(Case { spans, kv_tokens: 29, ..Case::new(2, head_dim, &[], 0) });
@@ -175,6 +206,7 @@ macro_rules! params {
             k_stride,
             v_stride,
             output_stride,
+            kv_head_stride: $numbers.kv_head_stride,
             kv_tokens: $numbers.kv_tokens,
             scale: $numbers.scale,
             $($more: $numbers.$more,)*
@@ -242,6 +274,8 @@ fn few_tokens() {
         // More rows than a workgroup has invocations, and a tile whose tokens see different ones.
         let spans = vec![[0, 300], [0, 300], [150, 301], [299, 300], [301, 301], [3, 290]];
         cases.push(Case { spans, kv_tokens: 301, ..Case::new(2, head_dim, &[], 0) });
+        let spans = vec![[0, 300], [17, 80]];
+        cases.push(Case { spans, kv_tokens: 300, by_head: true, ..Case::new(3, head_dim, &[], 0) });
         for case in cases {
             check(variant.kernel(), &case, |numbers, binds| {
                 let params = params!(attention_row, numbers);

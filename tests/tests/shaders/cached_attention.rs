@@ -69,7 +69,8 @@ fn check(kernel: &'static Kernel, case: &Case, run: impl Fn(Numbers, Vec<Bind>) 
         reach: u(case.reach),
         scale,
     };
-    let [qkv, cache, bias] = [0, 1, 2].map(|i| Bind::f32(&operands[i]));
+    let laid = data::by_head(&operands[1], 2 * case.heads, case.head_dim);
+    let [qkv, cache, bias] = [&operands[0], &laid, &operands[2]].map(|numbers| Bind::f32(numbers));
     let got = run(given, vec![qkv, cache, Bind::u32(&past), bias, Bind::output(rows * inner)]);
 
     let [qkv, cache, bias] = [0, 1, 2].map(|i| Array::from_f32(&shapes[i], &operands[i]));

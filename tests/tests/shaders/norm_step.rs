@@ -130,7 +130,9 @@ fn cross_attention() {
                 let (mut binds, overrides) = product.binds(half);
                 let words = span.map(u);
                 let bound = Bind::u32(&asked.map(u));
-                binds.extend([Bind::f32(&k), Bind::f32(&v), bound, Bind::output(inner)]);
+                let laid = [&k, &v].map(|rows| Bind::f32(&data::by_head(rows, heads, head_dim)));
+                binds.extend(laid);
+                binds.extend([bound, Bind::output(inner)]);
                 let params = norm_cross_attention::Params {
                     heads: u(heads),
                     head_dim: u(head_dim),
@@ -182,7 +184,8 @@ fn self_attention() {
                 table.extend(past.iter().map(|&slot| u(slot)));
                 table.resize(1 + length, u32::MAX);
                 let (mut binds, overrides) = product.binds(half);
-                let rest = [Bind::f32(&cache), Bind::u32(&table), Bind::f32(&bias), Bind::output(3 * inner)];
+                let laid = data::by_head(&cache, 2 * heads, head_dim);
+                let rest = [Bind::f32(&laid), Bind::u32(&table), Bind::f32(&bias), Bind::output(3 * inner)];
                 binds.extend(rest);
                 let params = norm_self_attention::Params {
                     heads: u(heads),

@@ -317,37 +317,53 @@ fn rows_put_in_their_places() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in put_rows::Variant::ALL {
         let each = if variant == put_rows::Variant::Quad { 4 } else { 1 };
-        for (cols, width, first) in [(1, 1, 0), (5, 15, 5), (16, 16, 0), (64, 193, 128), (65, 200, 3)] {
-            let (all, index) = (7, [3, u32::MAX, 0, 6, 7]);
+        for (parts, cols, width, first) in
+            [(1, 1, 1, 0), (1, 5, 15, 5), (2, 16, 32, 0), (1, 64, 193, 128), (1, 65, 200, 3), (3, 5, 19, 2)]
+        {
+            let (part_rows, index) = (7, [3, u32::MAX, 0, 6, 7]);
+            let all = parts * part_rows;
             let table = data::uniform("table", all * cols * each);
             let input = data::uniform("rows", index.len() * width * each);
-            for (start, end) in [(0, 7), (0, 3), (3, 7), (4, 6)] {
+            for (start, end) in [(0, all), (0, 3), (3, 7), (4, 6), (all - 5, all)] {
                 let params = put_rows::Params {
                     rows: u(index.len()),
-                    cols: u(cols),
+                    cols: u(parts * cols),
                     width: u(width),
                     first_col: u(first),
+                    part_cols: u(cols),
+                    part_rows: u(part_rows),
                     row_first: u(start),
                     row_end: u(end),
                 };
                 let piece = &table[start * cols * each..end * cols * each];
                 let binds = vec![Bind::update(piece), Bind::f32(&input), Bind::u32(&index)];
-                let groups = (index.len() * cols).div_ceil(variant.threads() as usize);
+                let groups = (index.len() * parts * cols).div_ceil(variant.threads() as usize);
                 let made = Run::new(variant.kernel(), &params, binds, groups).words(gpu);
-                let mut expected: Vec<u32> = piece.iter().map(|x| x.to_bits()).collect();
-                for (row, place) in index.iter().map(|&place| place as usize).enumerate() {
-                    if (start..end).contains(&place) {
-                        for i in 0..cols * each {
-                            let from = input[(row * width + first) * each + i];
-                            expected[(place - start) * cols * each + i] = from.to_bits();
-                        }
-                    }
-                }
-                let what = format!("{} {cols} of {width} from {first} into {start}..{end}", variant.kernel());
-                assert_same_bits(what, &made, &expected, &[end - start, cols * each]);
+                let expected =
+                    put(&table, &input, &index, [part_rows, cols * each, width * each, first * each]);
+                let expected = &expected[start * cols * each..end * cols * each];
+                let what = format!(
+                    "{} {parts} of {cols} of {width} from {first} into {start}..{end}",
+                    variant.kernel()
+                );
+                assert_same_bits(what, &made, expected, &[end - start, cols * each]);
             }
         }
     }
+}
+
+/// What tables of so many rows become that get the columns from `first` on, each those behind the one before.
+fn put(tables: &[f32], input: &[f32], index: &[u32], [rows, cols, width, first]: [usize; 4]) -> Vec<u32> {
+    let mut made: Vec<u32> = tables.iter().map(|x| x.to_bits()).collect();
+    for (part, table) in made.chunks_mut(rows * cols).enumerate() {
+        for (row, &place) in input.chunks(width).zip(index) {
+            if let Some(to) = table.chunks_mut(cols).nth(place as usize) {
+                let from = &row[first + part * cols..][..cols];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_bits());
+            }
+        }
+    }
+    made
 }
 
 /// The same for two tables at once.
@@ -356,16 +372,19 @@ fn rows_put_in_their_places_of_two() {
     let Some(gpu) = device::gpu() else { return };
     for &variant in put_rows_pair::Variant::ALL {
         let each = if variant == put_rows_pair::Variant::Quad { 4 } else { 1 };
-        for (cols, width, first) in [(1, 1, 0), (5, 15, 5), (64, 193, 128)] {
-            let (all, index) = (7, [3, u32::MAX, 0, 6, 7]);
+        for (parts, cols, width, first) in [(1, 1, 1, 0), (1, 5, 15, 5), (1, 64, 193, 128), (2, 16, 49, 17)] {
+            let (part_rows, index) = (7, [3, u32::MAX, 0, 6, 7]);
+            let all = parts * part_rows;
             let tables = ["first", "second"].map(|name| data::uniform(name, all * cols * each));
             let inputs = ["rows", "others"].map(|name| data::uniform(name, index.len() * width * each));
-            for (start, end) in [(0, 7), (3, 7), (4, 6)] {
+            for (start, end) in [(0, all), (3, 7), (4, 6)] {
                 let params = put_rows_pair::Params {
                     rows: u(index.len()),
-                    cols: u(cols),
+                    cols: u(parts * cols),
                     width: u(width),
                     first_col: u(first),
+                    part_cols: u(cols),
+                    part_rows: u(part_rows),
                     row_first: u(start),
                     row_end: u(end),
                 };
@@ -373,20 +392,16 @@ fn rows_put_in_their_places_of_two() {
                 let mut binds: Vec<Bind> = pieces.iter().map(|piece| Bind::update(piece)).collect();
                 binds.extend(inputs.iter().map(|input| Bind::f32(input)));
                 binds.push(Bind::u32(&index));
-                let groups = (2 * index.len() * cols).div_ceil(variant.threads() as usize);
+                let groups = (2 * index.len() * parts * cols).div_ceil(variant.threads() as usize);
                 let made = Run::new(variant.kernel(), &params, binds, groups).on(gpu);
                 let made = made.unwrap_or_else(|e| panic!("{}: {e}", variant.kernel())).words();
-                for ((made, piece), input) in made.iter().zip(pieces).zip(&inputs) {
-                    let mut expected: Vec<u32> = piece.iter().map(|x| x.to_bits()).collect();
-                    for (row, place) in index.iter().map(|&place| place as usize).enumerate() {
-                        if (start..end).contains(&place) {
-                            let from = &input[(row * width + first) * each..][..cols * each];
-                            let to = &mut expected[(place - start) * cols * each..][..cols * each];
-                            to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_bits());
-                        }
-                    }
-                    let what = format!("{} {cols} of {width} into {start}..{end}", variant.kernel());
-                    assert_same_bits(what, made, &expected, &[end - start, cols * each]);
+                for ((made, table), input) in made.iter().zip(&tables).zip(&inputs) {
+                    let sizes = [part_rows, cols * each, width * each, first * each];
+                    let expected = put(table, input, &index, sizes);
+                    let expected = &expected[start * cols * each..end * cols * each];
+                    let what =
+                        format!("{} {parts} of {cols} of {width} into {start}..{end}", variant.kernel());
+                    assert_same_bits(what, made, expected, &[end - start, cols * each]);
                 }
             }
         }

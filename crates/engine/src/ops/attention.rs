@@ -16,7 +16,9 @@ use crate::work::{self, Work};
 /// one behind the other.
 ///
 /// q is `[tokens][heads * head_dim]`, k and v are `[kv_tokens][heads * head_dim]`, spans is u32 `[tokens][2]`; the
-/// output has q's shape. An empty span gives zeros. head_dim is at most 256.
+/// output has q's shape. An empty span gives zeros. head_dim is at most 256. k and v may also be
+/// `[heads][kv_tokens][head_dim]`: so they are read in longer stretches, which pays where they are kept for many steps.
+/// There is no gradient then.
 ///
 /// With `relative_bias` a fifth input, f32 `[heads][2 * reach + 1]`, says what is added to a score by how far the key lies
 /// after the query: `[h][clamp(j - t, -reach, reach) + reach]` for row `t` of q and row `j` of k (Shaw, Uszkoreit and
@@ -50,6 +52,16 @@ pub(super) fn head_dim(width: usize, heads: usize) -> Result<usize, Mismatch> {
     Ok(width / heads)
 }
 
+/// Whether keys and values are `[heads][kv_tokens][head_dim]`.
+fn by_head(keys: &TensorDesc) -> bool {
+    keys.rank() == 3
+}
+
+/// How many rows of keys and values there are.
+fn kv_tokens(keys: &TensorDesc) -> usize {
+    if by_head(keys) { keys.shape[1] } else { keys.rows() }
+}
+
 impl OpRules for Attention {
     const NAME: &'static str = "attention";
 
@@ -60,15 +72,19 @@ impl OpRules for Attention {
         } else {
             (expect::inputs(inputs)?, None)
         };
+        expect::rank("q", q, 2)?;
         for (what, desc) in [("q", q), ("k", k), ("v", v)] {
-            expect::rank(what, desc, 2)?;
             expect::dtype(what, desc, DType::F32)?;
         }
         let width = q.last();
-        head_dim(width, self.heads)?;
+        let head_dim = head_dim(width, self.heads)?;
         // A distance means something only between rows of one numbering.
-        let kv_tokens = if bias.is_some() { q.rows() } else { k.rows() };
-        expect::shape("k", k, &[kv_tokens, width])?;
+        let kv_tokens = if bias.is_some() { q.rows() } else { kv_tokens(k) };
+        if by_head(k) {
+            expect::shape("k", k, &[self.heads, kv_tokens, head_dim])?;
+        } else {
+            expect::shape("k", k, &[kv_tokens, width])?;
+        }
         expect::shape("v", v, &k.shape)?;
         expect::shape("spans", spans, &[q.rows(), 2])?;
         expect::dtype("spans", spans, DType::U32)?;
@@ -83,14 +99,17 @@ impl OpRules for Attention {
 
     fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
         // Scores and mixture, where every token looks at every row: the most that the spans may ask for.
-        Work::products(work::elements(output).saturating_mul(2 * inputs[1].rows() as u64))
+        Work::products(work::elements(output).saturating_mul(2 * kv_tokens(inputs[1]) as u64))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let stride = lowering.output.desc.last() as u32;
         let heads = self.heads as u32;
         let head_dim = stride / heads;
-        let kv_tokens = lowering.input(1).desc.rows() as u32;
+        let keys = lowering.input(1).desc;
+        let kv_tokens = kv_tokens(keys) as u32;
+        let (kv_stride, kv_head_stride) =
+            if by_head(keys) { (head_dim, kv_tokens * head_dim) } else { (stride, head_dim) };
         let scale = self.scale.get();
         for block in lowering.blocks()? {
             let q = lowering.rowwise(0, &block)?;
@@ -106,9 +125,10 @@ impl OpRules for Attention {
                     heads,
                     head_dim,
                     q_stride: stride,
-                    k_stride: stride,
-                    v_stride: stride,
+                    k_stride: kv_stride,
+                    v_stride: kv_stride,
                     output_stride: stride,
+                    kv_head_stride,
                     kv_tokens,
                     scale,
                 };
@@ -135,9 +155,10 @@ impl OpRules for Attention {
                         heads,
                         head_dim,
                         q_stride: stride,
-                        k_stride: stride,
-                        v_stride: stride,
+                        k_stride: kv_stride,
+                        v_stride: kv_stride,
                         output_stride: stride,
+                        kv_head_stride,
                         kv_tokens,
                         scale,
                         first_token: block.rows.start as u32,
@@ -170,6 +191,11 @@ impl OpRules for Attention {
             return Err(backward.refuse("an attention without a relative bias"));
         }
         let [q, k, v, spans] = [0, 1, 2, 3].map(|index| backward.input(index));
+        if by_head(backward.g.desc(k)) {
+            return Err(
+                backward.refuse("an attention whose keys and values are [kv_tokens][heads * head_dim]")
+            );
+        }
         let (result, grad) = (backward.output(), backward.grad());
         let sums = backward.g.apply(AttentionGradSums { heads, scale }, &[q, k, spans, result, grad])?;
         let mut gradients = backward.none();
@@ -189,6 +215,22 @@ impl OpRules for Attention {
 mod tests {
     use super::*;
     use crate::builder::GraphBuilder;
+
+    #[test]
+    fn by_head_there_is_no_gradient() -> Result<()> {
+        let mut g = GraphBuilder::new("net");
+        let q = g.variable("q", &[5, 12], DType::F32);
+        let kept = g.input("kept", &[3, 7, 4], DType::F32);
+        let spans = g.input("spans", &[5, 2], DType::U32);
+        let mixed = g.attention(q, kept, kept, spans, Attention::new(3, 1.0))?;
+        let loss = g.sum(mixed, &[0, 1], false)?;
+        let error = g.gradients(loss, &[q]).expect_err("there is no such kernel").to_string();
+        assert!(error.contains("keys and values are [kv_tokens][heads * head_dim]"), "{error}");
+        let error =
+            g.attention(q, kept, kept, spans, Attention::new(2, 1.0)).expect_err("two heads are wider");
+        assert!(error.to_string().contains("k: expected [2, 7, 6], got f32[3, 7, 4]"), "{error}");
+        Ok(())
+    }
 
     #[test]
     fn with_a_bias_there_is_no_gradient() -> Result<()> {

@@ -14,7 +14,7 @@ use crate::work::{self, Work};
 /// step: [`RmsNorm`](super::RmsNorm), [`Matmul`](super::Matmul) and attention in one.
 ///
 /// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the query in panels, f32 `[panels][depth][8]` or, of
-/// halves, u32 `[panels][depth][4]`; k and v, `[kv_tokens][heads * head_dim]`; spans, u32 `[1][2]`. The output is
+/// halves, u32 `[panels][depth][4]`; k and v, `[heads][kv_tokens][head_dim]`; spans, u32 `[1][2]`. The output is
 /// `[1][heads * head_dim]`. 32 divides the depth; head_dim is one of [`HEAD_DIMS`](Self::HEAD_DIMS). Inserted by the
 /// `fuse_step` pass, for software adapters whose subgroups are of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,8 @@ impl OpRules for NormCrossAttention {
         let [row, norm, weight, k, v, spans] = expect::inputs(inputs)?;
         let cols = RowWeight::of([row, norm, weight])?.cols;
         known_heads(cols, self.heads)?;
-        expect::numbers("k", k, &[k.rows(), cols])?;
+        expect::rank("k", k, 3)?;
+        expect::numbers("k", k, &[self.heads, k.shape[1], cols / self.heads])?;
         expect::numbers("v", v, &k.shape)?;
         expect::dtype("spans", spans, DType::U32)?;
         expect::shape("spans", spans, &[1, 2])?;
@@ -57,7 +58,7 @@ impl OpRules for NormCrossAttention {
 
     fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
         let products = RowWeight::multiply_adds(inputs);
-        let mixed = work::elements(output).saturating_mul(2 * inputs[3].rows() as u64);
+        let mixed = work::elements(output).saturating_mul(2 * inputs[3].shape[1] as u64);
         Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]))
     }
 
@@ -70,7 +71,7 @@ impl OpRules for NormCrossAttention {
             (_, false) => Variant::H128,
             (_, true) => Variant::H128Wide,
         };
-        let kv_tokens = lowering.input(3).desc.rows() as u32;
+        let kv_tokens = lowering.input(3).desc.shape[1] as u32;
         let rows = looped(u64::from(kv_tokens.div_ceil(variant.threads())), 0);
         let weight = RowWeight::lower(lowering, head_dim as u64 / 64, rows + JOINS)?;
         let params = norm_cross_attention::Params {
@@ -104,24 +105,22 @@ mod tests {
     fn shapes_belong_together() {
         let op = |heads| NormCrossAttention { heads, scale: Scalar::new(1.0), epsilon: Scalar::new(1e-6) };
         let (row, weight, k) =
-            (TensorDesc::f32([1, 32]), TensorDesc::f32([16, 32, 8]), TensorDesc::f32([5, 128]));
+            (TensorDesc::f32([1, 32]), TensorDesc::f32([16, 32, 8]), TensorDesc::f32([2, 5, 64]));
         let norm = TensorDesc::f32([32]);
         let spans = TensorDesc::new([1, 2], DType::U32);
-        for heads in [1, 2] {
-            assert_eq!(
-                op(heads).infer(&[&row, &norm, &weight, &k, &k, &spans]),
-                Ok(TensorDesc::f32([1, 128]))
-            );
+        let one = TensorDesc::f32([1, 5, 128]);
+        for (heads, k) in [(1, &one), (2, &k)] {
+            assert_eq!(op(heads).infer(&[&row, &norm, &weight, k, k, &spans]), Ok(TensorDesc::f32([1, 128])));
         }
-        let [narrow, floats] = [TensorDesc::f32([5, 64]), TensorDesc::f32([1, 2])];
+        let [narrow, floats] = [TensorDesc::f32([2, 5, 32]), TensorDesc::f32([1, 2])];
         for (heads, inputs, expected) in [
             (
                 4,
                 [&row, &norm, &weight, &k, &k, &spans],
                 "heads: expected heads of [64, 128] each in 128 columns, got 4",
             ),
-            (2, [&row, &norm, &weight, &narrow, &k, &spans], "k: expected [5, 128], got f32[5, 64]"),
-            (2, [&row, &norm, &weight, &k, &narrow, &spans], "v: expected [5, 128], got f32[5, 64]"),
+            (2, [&row, &norm, &weight, &narrow, &k, &spans], "k: expected [2, 5, 64], got f32[2, 5, 32]"),
+            (2, [&row, &norm, &weight, &k, &narrow, &spans], "v: expected [2, 5, 64], got f32[2, 5, 32]"),
             (2, [&row, &norm, &weight, &k, &k, &floats], "spans type: expected u32, got f32[1, 2]"),
         ] {
             assert_eq!(op(heads).infer(&inputs).expect_err(expected).to_string(), expected);

@@ -2,6 +2,7 @@
 
 use kiln_kernels::norm_self_attention;
 
+use super::cached_attention::expect_cache;
 use super::norm_cross_attention::known_heads;
 use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
@@ -41,7 +42,7 @@ impl OpRules for NormSelfAttention {
         }
         let inner = cols / 3;
         known_heads(inner, self.heads)?;
-        expect::numbers("cache", cache, &[cache.rows(), 2 * inner])?;
+        expect_cache(cache, self.heads, inner / self.heads)?;
         expect::dtype("past", past, DType::U32)?;
         expect::shape("past", past, &[1, past.last()])?;
         expect::rank("bias", bias, 2)?;
@@ -72,7 +73,7 @@ impl OpRules for NormSelfAttention {
             heads: self.heads as u32,
             head_dim: head_dim as u32,
             depth: weight.depth as u32,
-            slots: lowering.input(3).desc.rows() as u32,
+            slots: lowering.input(3).desc.shape[1] as u32,
             length,
             reach,
             epsilon: self.epsilon.get(),
@@ -102,10 +103,10 @@ mod tests {
         let op = |heads| NormSelfAttention { heads, scale: Scalar::new(1.0), epsilon: Scalar::new(1e-6) };
         let (row, weight) = (TensorDesc::f32([1, 32]), TensorDesc::f32([48, 32, 8]));
         let norm = TensorDesc::f32([32]);
-        let (cache, bias) = (TensorDesc::f32([7, 256]), TensorDesc::f32([2, 9]));
+        let (cache, bias) = (TensorDesc::f32([4, 7, 64]), TensorDesc::f32([2, 9]));
         let past = TensorDesc::new([1, 8], DType::U32);
         assert_eq!(op(2).infer(&[&row, &norm, &weight, &cache, &past, &bias]), Ok(TensorDesc::f32([3, 128])));
-        let [two, narrow] = [TensorDesc::f32([16, 32, 8]), TensorDesc::f32([7, 128])];
+        let [two, narrow] = [TensorDesc::f32([16, 32, 8]), TensorDesc::f32([4, 7, 32])];
         let many = TensorDesc::new([2, 8], DType::U32);
         for (heads, inputs, expected) in [
             (
@@ -118,9 +119,18 @@ mod tests {
                 [&row, &norm, &weight, &cache, &past, &bias],
                 "heads: expected heads of [64, 128] each in 128 columns, got 3",
             ),
-            (2, [&row, &norm, &weight, &narrow, &past, &bias], "cache: expected [7, 256], got f32[7, 128]"),
+            (
+                2,
+                [&row, &norm, &weight, &narrow, &past, &bias],
+                "cache: expected [4, 7, 64], got f32[4, 7, 32]",
+            ),
             (2, [&row, &norm, &weight, &cache, &many, &bias], "past: expected [1, 8], got u32[2, 8]"),
-            (1, [&row, &norm, &weight, &cache, &past, &bias], "bias: expected [1, 9], got f32[2, 9]"),
+            (
+                1,
+                [&row, &norm, &weight, &cache, &past, &bias],
+                "cache: expected [2, 7, 128], got f32[4, 7, 64]",
+            ),
+            (2, [&row, &norm, &weight, &cache, &past, &row], "bias: expected [2, 32], got f32[1, 32]"),
         ] {
             assert_eq!(op(heads).infer(&inputs).expect_err(expected).to_string(), expected);
         }

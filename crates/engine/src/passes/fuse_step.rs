@@ -125,7 +125,9 @@ impl<'a> Finder<'a> {
         let taken = match &node.op {
             Op::Gated(_) => once && width.is_multiple_of(2 * PANEL),
             Op::Attention(Attention { heads, relative_bias: false, .. }) => {
-                once && known(*heads) && node.inputs[1..3].iter().all(|&input| self.bound(input))
+                // Keys and values that are kept lie head by head.
+                let kept = |&input: &Value| self.graph.desc(input).rank() == 3 && self.bound(input);
+                once && known(*heads) && node.inputs[1..3].iter().all(kept)
             }
             Op::CachedAttention(CachedAttention { heads, .. }) => {
                 known(*heads)
@@ -213,8 +215,9 @@ mod tests {
         let past = g.input("past", &[rows, 9], DType::U32);
         let slots = g.input("slots", &[rows], DType::U32);
         let spans = g.input("spans", &[rows, 2], DType::U32);
-        let cache = g.variable("cache", &[8, 2 * width], DType::F32);
-        let [key, value] = ["key", "value"].map(|name| g.variable(name, &[20, width], DType::F32));
+        let cache = g.variable("cache", &[2 * heads, 8, width / heads], DType::F32);
+        let [key, value] =
+            ["key", "value"].map(|name| g.variable(name, &[heads, 20, width / heads], DType::F32));
         let bias = g.constant("bias", &[heads, 5]);
         let project = |g: &mut GraphBuilder, name: &str, cols: usize| {
             let norm = g.constant(&format!("{name}.norm"), &[width]);
@@ -312,7 +315,7 @@ mod tests {
         };
         assert_eq!(fused(64, 32, false, twice)?, ["norm_linear", "gated", "slice", "binary"]);
         let narrow = |g: &mut GraphBuilder, made| {
-            let cache = g.variable("cache", &[8, 128], DType::F32);
+            let cache = g.variable("cache", &[4, 8, 32], DType::F32);
             let past = g.input("past", &[1, 9], DType::U32);
             let bias = g.constant("bias", &[2, 5]);
             g.cached_attention(made, cache, past, bias, Cached::new(2, 1.0))
@@ -320,7 +323,7 @@ mod tests {
         assert_eq!(fused(64, 192, false, narrow)?, ["norm_linear", "cached_attention"]);
         let all_kept = |g: &mut GraphBuilder, made| {
             let [cache, all] =
-                [("cache", 256), ("all", 384)].map(|(name, cols)| g.variable(name, &[8, cols], DType::F32));
+                [("cache", 4), ("all", 6)].map(|(name, heads)| g.variable(name, &[heads, 8, 64], DType::F32));
             let (past, slots) = (g.input("past", &[1, 9], DType::U32), g.input("slots", &[1], DType::U32));
             let bias = g.constant("bias", &[2, 5]);
             g.update(PutRows { first_col: 0 }, &[all], &[made, slots])?;

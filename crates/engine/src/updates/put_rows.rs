@@ -15,10 +15,36 @@ use crate::work::Work;
 ///
 /// One variable `[R, W]`, or two alike. Inputs: for each the rows `[n, M]`, of the same type, and the index for all, u32
 /// `[n]`. One past the last row changes nothing; the others must differ from each other.
+///
+/// A variable `[P, R, W]` is P such tables, each of which takes the W columns behind those of the one before: what a row
+/// holds for several heads is laid head by head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PutRows {
     /// The column of `rows` that goes to the table's first.
     pub first_col: usize,
+}
+
+/// The tables of a variable.
+struct Parts {
+    count: usize,
+    rows: usize,
+    cols: usize,
+    /// Rows to an index of the variable's first dimension, along which it is cut where a device cannot bind it.
+    piece_rows: usize,
+}
+
+impl Parts {
+    fn of(table: &TensorDesc) -> Result<Parts, Mismatch> {
+        match *table.shape.as_slice() {
+            [rows, cols] => Ok(Parts { count: 1, rows, cols, piece_rows: 1 }),
+            [count, rows, cols] => Ok(Parts { count, rows, cols, piece_rows: rows }),
+            _ => Err(Mismatch::new("table rank", "2 or 3", table)),
+        }
+    }
+
+    fn all_cols(&self) -> usize {
+        self.count * self.cols
+    }
 }
 
 impl UpdateRules for PutRows {
@@ -41,11 +67,11 @@ impl UpdateRules for PutRows {
             }
             _ => return Err(Mismatch::new("number of variables", "1 or 2", variables.len())),
         };
-        expect::rank("table", table, 2)?;
+        let cols = Parts::of(table)?.all_cols();
         expect::dtype("rows", rows, table.dtype)?;
         expect::rank("rows", rows, 2)?;
-        if self.first_col.checked_add(table.last()).is_none_or(|end| end > rows.last()) {
-            let expected = format!("at least {} columns after the first {}", table.last(), self.first_col);
+        if self.first_col.checked_add(cols).is_none_or(|end| end > rows.last()) {
+            let expected = format!("at least {cols} columns after the first {}", self.first_col);
             return Err(Mismatch::new("rows", expected, rows));
         }
         expect::dtype("index", index, DType::U32)?;
@@ -60,8 +86,9 @@ impl UpdateRules for PutRows {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let [rows, width] = [0, 1].map(|dim| lowering.input(0).desc.shape[dim]);
         let table = lowering.output;
-        let cols = table.desc.last();
-        let wide = [cols, width, self.first_col].iter().all(|size| size.is_multiple_of(4));
+        let parts = Parts::of(table.desc).expect("the rank was checked with the graph");
+        let cols = parts.all_cols();
+        let wide = [parts.cols, width, self.first_col].iter().all(|size| size.is_multiple_of(4));
         let each = if wide { 4 } else { 1 };
         for (at, piece) in table.pieces.iter().enumerate() {
             // Both kernels have the same parameters.
@@ -73,8 +100,10 @@ impl UpdateRules for PutRows {
                         cols: (cols / each) as u32,
                         width: (width / each) as u32,
                         first_col: (self.first_col / each) as u32,
-                        row_first: piece.rows.start as u32,
-                        row_end: piece.rows.end as u32,
+                        part_cols: (parts.cols / each) as u32,
+                        part_rows: parts.rows as u32,
+                        row_first: (piece.rows.start * parts.piece_rows) as u32,
+                        row_end: (piece.rows.end * parts.piece_rows) as u32,
                     };
                     let groups = ($moves * cols / each).div_ceil(variant.threads() as usize) as u64;
                     lowering.dispatch(variant.kernel(), [], &params, $bindings.into_array(), groups)?;

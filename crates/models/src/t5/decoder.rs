@@ -50,16 +50,11 @@ impl StepInputs {
     }
 }
 
-/// The names of what a layer's cross attention reads: variables that the encoder's plan fills.
-fn source_names(source: usize, layer: usize) -> [String; 2] {
-    ["key", "value"].map(|what| format!("source{source}/block{layer}/{what}"))
-}
-
 const DECODER_BIAS: &str = "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
 
 impl T5 {
     /// Puts the keys and values of every layer's cross attention into the variables that [`step`](Self::step) reads:
-    /// row `i` of the encoder's states, f32 `[tokens][d_model]`, goes to row `places[i]`, u32 `[tokens]`, of those of
+    /// those of row `i` of the encoder's states, f32 `[tokens][d_model]`, go to row `places[i]`, u32 `[tokens]`, of
     /// `source` rows. A place past the last row is none.
     ///
     /// # Errors
@@ -74,8 +69,7 @@ impl T5 {
         for layer in 0..self.config.num_decoder_layers {
             g.scope(format!("source/block{layer}"), |g| {
                 let [key, value] = self.source_projections(g, layer, encoded)?;
-                let variables = source_names(source, layer)
-                    .map(|name| g.variable(&name, &[source, self.config.inner()], DType::F32));
+                let variables = self.source(g, source, layer);
                 g.update(PutRows { first_col: 0 }, &variables, &[key, value, places])
             })?;
         }
@@ -100,7 +94,8 @@ impl T5 {
             let (mut caches, mut made) = (vec![], vec![]);
             for layer in 0..self.config.num_decoder_layers {
                 let cache_name = format!("cache{}x{}/block{layer}", shape.rows, shape.length);
-                let cache = g.variable(&cache_name, &[shape.rows * shape.length, 2 * inner], DType::F32);
+                let slots = shape.rows * shape.length;
+                let cache = g.variable(&cache_name, &[2 * heads, slots, self.config.d_kv], DType::F32);
                 x = g.scope(format!("block{layer}"), |g| {
                     let name = format!("decoder.block.{layer}.layer");
                     let x = g.scope("self_attention", |g| {
@@ -114,9 +109,8 @@ impl T5 {
                         made.push(qkv);
                         self.back(g, mixed, x, part("o"))
                     })?;
-                    let [key, value] = source_names(shape.source, layer)
-                        .map(|name| g.variable(&name, &[shape.source, inner], DType::F32));
-                    let x = self.cross_attention(g, layer, x, [key, value], inputs.spans)?;
+                    let source = self.source(g, shape.source, layer);
+                    let x = self.cross_attention(g, layer, x, source, inputs.spans)?;
                     self.feed_forward(g, x, &format!("{name}.2"))
                 })?;
             }
@@ -161,6 +155,14 @@ impl T5 {
             }
             self.logits(g, x)
         })
+    }
+
+    /// The keys and values that a layer's cross attention reads, f32 `[heads][source][d_kv]` each: variables that the
+    /// encoder's plan fills.
+    fn source(&self, g: &mut GraphBuilder, source: usize, layer: usize) -> [Value; 2] {
+        let shape = [self.config.num_heads, source, self.config.d_kv];
+        ["key", "value"]
+            .map(|what| g.variable(&format!("source{source}/block{layer}/{what}"), &shape, DType::F32))
     }
 
     /// Keys and values of a layer's cross attention, f32 `[tokens][inner]` each.
