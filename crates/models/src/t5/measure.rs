@@ -33,7 +33,7 @@ pub struct T5Cost {
     pub steps: Vec<Samples>,
     /// Of the products alone.
     pub products: Samples,
-    /// The share of the products' speed that decoding reached, each round's own, in the rounds' order.
+    /// The share of the products' speed that decoding reached, turn by turn.
     pub shares: Vec<f64>,
     /// Bytes of weights that a token reads.
     pub weight_bytes: u64,
@@ -46,6 +46,10 @@ pub const PROMPTS: [usize; 3] = [64, 256, 512];
 
 /// The prompt that decoding is measured with, in tokens.
 pub const DECODE_PROMPT: usize = 256;
+
+/// How many tokens are decoded before the products have their turn: a tenth of a second, within which the speed of a machine
+/// seldom changes.
+const TURN: usize = 8;
 
 /// Rows of a weight in the products: a tensor of a size that every device takes.
 const PRODUCT_ROWS: usize = 8192;
@@ -103,8 +107,8 @@ impl T5Bench {
         self.runner.memory()
     }
 
-    /// Measures `rounds` rounds after one that is not counted; in each, encoding, decoding of `tokens` tokens, and the
-    /// products take turns. `progress` gets the number of rounds that are done.
+    /// Measures `rounds` rounds after one that is not counted: in each, prompts are encoded, and then decoding of `tokens`
+    /// tokens, a few at a time, takes turns with the products. `progress` gets the number of rounds that are done.
     ///
     /// # Errors
     /// [`ModelError::Engine`] for a device failure.
@@ -142,36 +146,48 @@ impl T5Bench {
                 self.runner.wait()
             })?);
         }
-        let arrivals = self.decode(tokens)?;
         // Not a step's own time: it waits for the encoder too.
-        cost.first_token.push(arrivals[0]);
-        cost.steps[0].push(arrivals[0]);
-        for (samples, both) in cost.steps[1..].iter_mut().zip(arrivals.windows(2)) {
-            samples.push(both[1] - both[0]);
+        let first = self.first_token(tokens)?;
+        cost.first_token.push(first);
+        cost.steps[0].push(first);
+        for steps in cost.steps[1..].chunks_mut(TURN) {
+            let times = self.decode(steps.len())?;
+            let decoding: Duration = times.iter().sum();
+            for (samples, time) in steps.iter_mut().zip(times) {
+                samples.push(time);
+            }
+            let runs = steps.len();
+            let products = timed(|| Ok(self.products.run(runs)?))?;
+            cost.shares.push(products.as_secs_f64() / decoding.as_secs_f64());
+            cost.products.push(products / runs as u32);
         }
-        let decoding = arrivals[tokens - 1] - arrivals[0];
-        let products = timed(|| Ok(self.products.run(tokens - 1)?))?;
-        cost.shares.push(products.as_secs_f64() / decoding.as_secs_f64());
-        cost.products.push(products / (tokens as u32 - 1));
         Ok(())
     }
 
-    /// Reads a prompt of [`DECODE_PROMPT`] and writes `tokens` tokens, as [`generate`] does it for anyone: the time from the
-    /// start to the arrival of each.
-    fn decode(&mut self, tokens: usize) -> Result<Vec<Duration>, ModelError> {
+    /// Reads a prompt of [`DECODE_PROMPT`], to be followed by `tokens` tokens, and writes the first: how long both take.
+    fn first_token(&mut self, tokens: usize) -> Result<Duration, ModelError> {
         let prompt = [self.prompt(DECODE_PROMPT)];
+        timed(|| {
+            self.runner.begin(&prompt, 1, tokens)?;
+            self.decode(1).map(|_| ())
+        })
+    }
+
+    /// Writes so many tokens behind those that there are, as [`generate`] does it for anyone: how long each takes.
+    fn decode(&mut self, tokens: usize) -> Result<Vec<Duration>, ModelError> {
         let T5Config { decoder_start_token_id: decoder_start, pad_token_id: pad, .. } = *self.runner.config();
         // However it goes on, it goes on.
         let special = SpecialIds { decoder_start, eos: vec![], pad };
         let options = GenerateOptions { max_new_tokens: tokens, ..GenerateOptions::default() };
-        let mut arrivals = Vec::with_capacity(tokens);
-        let started = Instant::now();
-        self.runner.begin(&prompt, 1, tokens)?;
+        let mut times = Vec::with_capacity(tokens);
+        let mut last = Instant::now();
         generate(&mut self.runner, 0..1, &special, &options, &mut |_, _| {
-            arrivals.push(started.elapsed());
+            let now = Instant::now();
+            times.push(now - last);
+            last = now;
             ControlFlow::Continue(())
         })?;
-        Ok(arrivals)
+        Ok(times)
     }
 
     /// The time of a token behind a prompt of [`DECODE_PROMPT`]: the mean of `tokens` but the first, which waits for the
@@ -184,8 +200,9 @@ impl T5Bench {
     /// For fewer than 2 tokens.
     pub fn token(&mut self, tokens: usize) -> Result<Duration, ModelError> {
         assert!(tokens >= 2, "there should be a step besides the first");
-        let arrivals = self.decode(tokens)?;
-        Ok((arrivals[tokens - 1] - arrivals[0]) / (tokens as u32 - 1))
+        self.first_token(tokens)?;
+        let others = tokens - 1;
+        Ok(timed(|| self.decode(others).map(|_| ()))? / others as u32)
     }
 
     /// The time of the products alone, the mean over so many runs.
