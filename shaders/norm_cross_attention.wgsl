@@ -14,7 +14,10 @@
 //! History: with the heads of a row side by side, [kv_tokens][heads * HEAD_DIM], an invocation reads its stretch in jumps:
 //! 1.4 times as long for 256 rows on lavapipe.
 //!
-//! uses: eight, grid, half, numeric, online_softmax, row_product
+//! With BACK = 1 the output is [heads][depth], parts of the product of what was mixed (lib/back_product). With ADDENDS the
+//! row comes in parts as well (lib/row_parts), and their sum, [depth], stands at the end of the output.
+//!
+//! uses: back_product, eight, grid, half, numeric, online_softmax, row_parts, row_product
 //! subgroups: 8
 //! variants:
 //!   h64         HEAD_DIM=64 WORD=u32 BITS=32
@@ -23,6 +26,8 @@
 //!   h128_wide   HEAD_DIM=128 WORD=u64 BITS=64
 
 override HALF: u32 = 0u;
+override BACK: u32 = 0u;
+override ADDENDS: u32 = 0u;
 const THREADS: u32 = 8u;
 const HEAD_DIM: u32 = 64u;
 // Panels of a head that an invocation makes.
@@ -47,7 +52,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> k: array<vec4<WORD>>;
 @group(0) @binding(5) var<storage, read> v: array<vec4<WORD>>;
 @group(0) @binding(6) var<storage, read> span: array<vec2<u32>>;
-@group(0) @binding(7) var<storage, read_write> output: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> parts: array<vec4<WORD>>;
+@group(0) @binding(8) var<storage, read_write> output: array<vec4<f32>>;
 
 var<workgroup> tile_query: array<vec4<f32>, VECTORS>;
 
@@ -62,6 +68,8 @@ fn main(
     if (head >= params.heads) {
         return;
     }
+    let vectors_a_part = params.depth / 4u;
+    add_parts(thread, head, params.heads * select(VECTORS, vectors_a_part, BACK == 1u));
     for (var p = 0u; p < EACH; p++) {
         let panel = p * THREADS + thread;
         // The scale, and the factor that turns exp into exp2, are laid into the query.
@@ -99,8 +107,18 @@ fn main(
         for (var own = 0u; own < OWN; own++) {
             let vector = own * THREADS + thread;
             if (vector < JOINED && head < params.heads) {
-                output[head * VECTORS + first + vector] = vectors[own];
+                if (BACK == 1u) {
+                    tile_mixed[first + vector] = vectors[own];
+                } else {
+                    output[head * VECTORS + first + vector] = vectors[own];
+                }
             }
         }
+    }
+    if (BACK == 1u) {
+        workgroupBarrier();
+        // Behind the panels of the query.
+        let weight_at = EACH * THREADS * params.heads * (params.depth / 2u);
+        put_part(lane, head, weight_at, head * vectors_a_part);
     }
 }

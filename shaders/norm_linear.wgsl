@@ -9,7 +9,9 @@
 //!
 //! An invocation makes eight columns of the output, a workgroup 64. Workgroups: ceil(width / 64).
 //!
-//! uses: activation, eight, grid, half, row_product
+//! With ADDENDS the row comes in parts (lib/row_parts), and their sum, [depth], follows the width columns of the output.
+//!
+//! uses: activation, eight, grid, half, row_parts, row_product
 //! subgroups: 8
 //! variants:
 //!   one          GATED=0 WORD=u32 BITS=32
@@ -19,6 +21,7 @@
 
 override ACTIVATION: u32 = 0u;
 override HALF: u32 = 0u;
+override ADDENDS: u32 = 0u;
 const THREADS: u32 = 8u;
 const GATED: u32 = 0u;
 const BITS: u32 = 32u;
@@ -34,7 +37,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> row: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weight: array<vec4<WORD>>;
-@group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> parts: array<vec4<WORD>>;
+@group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
 
 fn activate_four(x: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(activate(ACTIVATION, x.x), activate(ACTIVATION, x.y), activate(ACTIVATION, x.z), activate(ACTIVATION, x.w));
@@ -47,8 +51,10 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let panel = flat_workgroup(group, groups) * THREADS + thread;
+    let index = flat_workgroup(group, groups);
+    let panel = index * THREADS + thread;
     let panels = params.width / 8u;
+    add_parts(thread, index, params.width / 4u);
     // An invocation past the last panel makes that one again: the others need what it reads of the row.
     let present = min(panel, u32(i32(panels) - 1));
     let made = row_product(lane, present);

@@ -7,12 +7,12 @@
 //! cached_attention_row in one, for software adapters whose subgroups are of eight. The last says how cache, past and bias
 //! lie, and which positions are seen. weight makes the columns of query, key and value behind each other and is packed as
 //! for matmul_flat. output is [3][heads * HEAD_DIM]: what was mixed, then the key and the value of the new token, for the
-//! cache. 32 divides depth.
+//! cache. With BACK = 1 [heads][depth] follow, parts of the product of what was mixed (lib/back_product). 32 divides depth.
 //!
 //! A workgroup makes one head: its invocations make eight columns each of the three projections, or sixteen, and tell each
 //! other; then each takes a stretch of the positions. Workgroups: heads. Legal: HEAD_DIM 64 or 128.
 //!
-//! uses: eight, grid, half, numeric, online_softmax, row_product
+//! uses: back_product, eight, grid, half, numeric, online_softmax, row_product
 //! subgroups: 8
 //! variants:
 //!   h64         HEAD_DIM=64 WORD=u32 BITS=32
@@ -21,6 +21,7 @@
 //!   h128_wide   HEAD_DIM=128 WORD=u64 BITS=64
 
 override HALF: u32 = 0u;
+override BACK: u32 = 0u;
 const THREADS: u32 = 8u;
 const HEAD_DIM: u32 = 64u;
 // Panels of a head's query, key or value that an invocation makes.
@@ -51,6 +52,10 @@ struct Params {
 
 // Query, key and value of the new token.
 var<workgroup> tile_token: array<vec4<f32>, 3u * VECTORS>;
+
+fn row_vector(i: u32) -> vec4<f32> {
+    return row[i];
+}
 
 fn token_row(which: u32) -> Row {
     var vectors: Row;
@@ -125,7 +130,17 @@ fn main(
             let vector = own * THREADS + thread;
             if (vector < JOINED && head < params.heads) {
                 output[head * VECTORS + first + vector] = vectors[own];
+                if (BACK == 1u) {
+                    tile_mixed[first + vector] = vectors[own];
+                }
             }
         }
+    }
+    if (BACK == 1u) {
+        workgroupBarrier();
+        let vectors_a_part = params.depth / 4u;
+        // Behind the panels of query, key and value.
+        let weight_at = 3u * EACH * THREADS * params.heads * (params.depth / 2u);
+        put_part(lane, head, weight_at, 3u * vectors_a_row + head * vectors_a_part);
     }
 }

@@ -4,9 +4,9 @@
 //! [panel][k][8]. Each weight is read once, and that is what takes the time: a subgroup of eight reads the row together, four
 //! numbers each, and its invocations hand them on to each other; the squares are added up by the way.
 //!
-//! The kernel declares override HALF, which says that a panel is of halves, as matmul_pack_half packs them; it binds row and
-//! norm as array<vec4<f32>> and weight as array<vec4<WORD>>, has depth and epsilon among its params, and uses half and
-//! eight. 32 divides the depth.
+//! The kernel declares override HALF, which says that a panel is of halves, as matmul_pack_half packs them; it binds norm as
+//! array<vec4<f32>> and weight as array<vec4<WORD>>, has row_vector, which gives a vector of the row, and depth and epsilon
+//! among its params, and uses half and eight. 32 divides the depth.
 //!
 //! Of several panels an invocation makes one after the other: in one loop, f32 ones of two take 1.35 times as long on
 //! lavapipe. Without the subgroup, with loads of row and norm for eight k at a time, one takes 1.1 times as long, of halves
@@ -51,6 +51,15 @@ fn add_pairs(sum: ptr<function, mat2x4<f32>>, panel_at: u32, numbers: vec4<f32>,
     }
 }
 
+// The same of all sixteen pairs. A loop of them would be longer than Mesa unrolls, and then no lane is known when the kernel
+// is compiled.
+fn add_sixteen_pairs(sum: ptr<function, mat2x4<f32>>, panel_at: u32, numbers: vec4<f32>) {
+    add_pairs(sum, panel_at, numbers, 0u);
+    add_pairs(sum, panel_at, numbers, 4u);
+    add_pairs(sum, panel_at, numbers, 8u);
+    add_pairs(sum, panel_at, numbers, 12u);
+}
+
 // The products with a panel. All invocations of the subgroup come here together, one that has no panel of its own with that
 // of another.
 fn row_product(lane: u32, panel: u32) -> mat2x4<f32> {
@@ -60,15 +69,11 @@ fn row_product(lane: u32, panel: u32) -> mat2x4<f32> {
     let start = panel * (params.depth / 2u);
     let end = start + params.depth / 2u;
     for (var at = start; at < end; at += 16u) {
-        let own = row[left];
+        let own = row_vector(left);
         let weighed = own * norm[left];
         squares += own * own;
         left += 8u;
-        // A loop of sixteen would be longer than Mesa unrolls, and then no lane is known when the kernel is compiled.
-        add_pairs(&sum, at, weighed, 0u);
-        add_pairs(&sum, at, weighed, 4u);
-        add_pairs(&sum, at, weighed, 8u);
-        add_pairs(&sum, at, weighed, 12u);
+        add_sixteen_pairs(&sum, at, weighed);
     }
     let part = (squares.x + squares.y) + (squares.z + squares.w);
     var total = 0.0;

@@ -12,6 +12,9 @@ pub(crate) const DEPTH_STEP: usize = 32;
 /// The most depth that the kernels take: an invocation makes up to six products with a row, one after the other.
 pub(crate) const LARGEST_DEPTH: usize = 1 << 18;
 
+/// The most depth of a row that comes in parts: its sum lies in workgroup memory.
+pub(crate) const LARGEST_SUMMED: usize = 1024;
+
 /// Loop iterations in which an attention joins what the invocations of a workgroup have found: fewer than this.
 pub(crate) const JOINS: u64 = 1000;
 
@@ -27,6 +30,37 @@ pub(crate) struct RowWeight {
 }
 
 impl RowWeight {
+    /// Of an attention whose workgroups go on to the product that leads back into the row: that one's weight lies behind the
+    /// other, which has `share` columns for each that is mixed. Both together are of two dimensions, rows of a panel.
+    pub(crate) fn with_back(
+        [row, norm, weight]: [&TensorDesc; 3],
+        share: usize,
+    ) -> Result<RowWeight, Mismatch> {
+        let depth = row.last();
+        // As many rows for the product back as for a share of the others.
+        let rows = weight.rows() / (share + 1) * share;
+        let mut own = weight.clone();
+        if depth == 0 || !weight.rows().is_multiple_of(share + 1) || !rows.is_multiple_of(depth) {
+            return Err(Mismatch::new(
+                "weight",
+                format!("rows for {share} shares of columns and one back"),
+                weight,
+            ));
+        }
+        own.shape = vec![rows / depth, depth, weight.last()];
+        Self::of([row, norm, &own])
+    }
+
+    /// Checks the parts that a row comes in, where there are any, and says how many.
+    pub(crate) fn parts(row: &TensorDesc, parts: Option<&TensorDesc>) -> Result<usize, Mismatch> {
+        let Some(parts) = parts else { return Ok(0) };
+        expect::numbers("parts", parts, &[parts.rows(), row.last()])?;
+        if row.last() > LARGEST_SUMMED {
+            return Err(Mismatch::new("parts", format!("at most {LARGEST_SUMMED} columns"), parts));
+        }
+        Ok(parts.rows())
+    }
+
     pub(crate) fn of([row, norm, weight]: [&TensorDesc; 3]) -> Result<RowWeight, Mismatch> {
         let depth = row.last();
         expect::numbers("row", row, &[1, depth])?;
@@ -40,19 +74,18 @@ impl RowWeight {
         Ok(RowWeight { depth, cols: weight.rows() * PANEL, half })
     }
 
-    /// Multiply-adds of the product, with those of no other part.
-    pub(crate) fn multiply_adds(inputs: &[&TensorDesc]) -> u64 {
-        let weight = Self::of([inputs[0], inputs[1], inputs[2]]);
-        weight.map_or(0, |weight| weight.depth as u64 * weight.cols as u64)
+    /// Multiply-adds of all products that read the weight.
+    pub(crate) fn multiply_adds(weight: &TensorDesc) -> u64 {
+        let numbers = if weight.dtype == DType::U32 { 2 } else { 1 };
+        weight.elements() as u64 * numbers
     }
 
-    /// The weight of an op that is lowered, of which an invocation makes so many panels, one after the other, and which
-    /// `others` loop iterations follow.
-    pub(crate) fn lower(lowering: &Lowering<'_>, panels: u64, others: u64) -> Result<RowWeight> {
-        let weight = Self::of([0, 1, 2].map(|index| lowering.input(index).desc))
-            .map_err(|mismatch| mismatch.at(lowering.op, lowering.path))?;
-        let product = looped((weight.depth / DEPTH_STEP) as u64, 0);
-        lowering.check_iterations(panels * product + others)?;
-        Ok(weight)
+    /// Checks the iterations of an op that is lowered, of which an invocation makes so many panels, one after the other,
+    /// and which `others` loop iterations follow.
+    pub(crate) fn check_iterations(self, lowering: &Lowering<'_>, panels: u64, others: u64) -> Result<()> {
+        let product = looped((self.depth / DEPTH_STEP) as u64, 0);
+        // The parts of the row, and the panels of the product back.
+        let around = 2 * looped((self.depth / (8 * PANEL)) as u64 + 1, 0);
+        lowering.check_iterations(panels * product + around + others)
     }
 }

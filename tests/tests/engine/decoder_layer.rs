@@ -1,4 +1,4 @@
-//! A layer of a decoder for one row, which a software adapter runs in fewer kernels than other devices do: the same
+//! A layer of a decoder for one row, which a software adapter runs in four kernels, and other devices in more: the same
 //! numbers, within what the order of sums moves.
 
 use std::collections::HashMap;

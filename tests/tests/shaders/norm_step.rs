@@ -15,9 +15,10 @@ const SCALE: f32 = 0.5;
 
 /// A row, a norm and a matrix, with their product and how far it may be off.
 struct Product {
+    /// In steps of 1/256, so that parts add up to it exactly.
     row: Vec<f32>,
     norm: Vec<f32>,
-    /// Eight columns to a panel.
+    /// Head by head, eight columns to a panel.
     panels: Vec<f32>,
     made: Array,
     errors: Vec<f64>,
@@ -25,7 +26,7 @@ struct Product {
 
 impl Product {
     fn new(depth: usize, cols: usize) -> Product {
-        let (row, norm) = (data::uniform("row", depth), data::uniform("norm", depth));
+        let (row, norm) = (steps("row", depth), data::uniform("norm", depth));
         // What halves hold exactly.
         let matrix: Vec<f32> =
             data::uniform("matrix", cols * depth).iter().map(|x| (x * 128.0).round() / 1024.0).collect();
@@ -39,20 +40,77 @@ impl Product {
         Product { row, norm, panels, made: kiln_reference::linear(&normed, &matrix, None), errors }
     }
 
-    /// What a kernel binds first; and the values of its overrides.
-    fn binds(&self, half: bool) -> (Vec<Bind>, [(&'static str, f64); 1]) {
+    /// What a kernel binds first, the weight of a product back behind its own: the row less some parts, and these parts.
+    fn binds(&self, half: bool, addends: usize, back: Option<&Back>) -> (Vec<Bind>, Bind) {
+        let panels = [&self.panels[..], back.map_or(&[], |back| &back.panels)].concat();
         let weight = if half {
-            let panels = self.panels.iter().map(|&x| f64::from(x)).collect();
-            Bind::u32(&kiln_reference::pack_half(&Array::new(&[self.panels.len()], panels)))
+            let numbers = panels.iter().map(|&x| f64::from(x)).collect();
+            Bind::u32(&kiln_reference::pack_half(&Array::new(&[panels.len()], numbers)))
         } else {
-            Bind::f32(&self.panels)
+            Bind::f32(&panels)
         };
-        let binds = vec![Bind::f32(&self.row), Bind::f32(&self.norm), weight];
-        (binds, [("HALF", f64::from(u8::from(half)))])
+        let depth = self.row.len();
+        let parts = steps("parts", addends * depth);
+        let rest = |c: usize| self.row[c] - (0..addends).map(|part| parts[part * depth + c]).sum::<f32>();
+        let row: Vec<f32> = (0..depth).map(rest).collect();
+        // Where there are none, anything is bound.
+        let parts = if addends > 0 { Bind::f32(&parts) } else { Bind::f32(&row) };
+        (vec![Bind::f32(&row), Bind::f32(&self.norm), weight], parts)
+    }
+
+    /// Checks the sum of a row and its parts, if there are any.
+    fn check_sum(&self, what: &str, addends: usize, got: &[f32]) {
+        let expected = if addends > 0 { &self.row[..] } else { &[] };
+        assert_eq!(got, expected, "{what}: the sum");
     }
 
     fn part(&self, cols: std::ops::Range<usize>) -> Array {
         Array::new(&[1, cols.len()], self.made.data[cols].to_vec())
+    }
+}
+
+/// Numbers in [-1, 1] in steps of 1/256.
+fn steps(name: &str, count: usize) -> Vec<f32> {
+    data::uniform(name, count).iter().map(|x| (x * 256.0).round() / 256.0).collect()
+}
+
+/// The weight of a product back into a row.
+struct Back {
+    depth: usize,
+    /// `[depth][inner]`.
+    matrix: Array,
+    /// Head by head, eight columns to a panel.
+    panels: Vec<f32>,
+}
+
+impl Back {
+    fn new(depth: usize, heads: usize, head_dim: usize) -> Back {
+        let inner = heads * head_dim;
+        let matrix = steps("back", depth * inner);
+        let at = |flat: usize| {
+            let (head, d) = (flat / (depth * head_dim), flat / 8 % head_dim);
+            let panel = flat / 8 / head_dim % (depth / 8);
+            matrix[(panel * 8 + flat % 8) * inner + head * head_dim + d]
+        };
+        let panels = (0..depth * inner).map(at).collect();
+        Back { depth, matrix: Array::from_f32(&[depth, inner], &matrix), panels }
+    }
+
+    /// Each head's part of the product with what was mixed, `[heads][depth]`, and how far it may be off.
+    fn parts(&self, heads: usize, mixed: &Array, off: &[f64]) -> (Array, Vec<f64>) {
+        let (depth, inner) = (self.depth, mixed.data.len());
+        let head_dim = inner / heads;
+        let sums = |f: &dyn Fn(usize, f64) -> f64| {
+            let part = |at: usize| {
+                let columns = at / depth * head_dim..(at / depth + 1) * head_dim;
+                columns.map(|d| f(d, self.matrix.data[at % depth * inner + d])).sum::<f64>()
+            };
+            Array::new(&[heads, depth], (0..heads * depth).map(part).collect())
+        };
+        let terms = sums(&|d, weight| (mixed.data[d] * weight).abs());
+        let moved = sums(&|d, weight| off[d] * weight.abs());
+        let bounds = LINEAR.bounds(&terms).iter().zip(&moved.data).map(|(own, moved)| own + moved).collect();
+        (sums(&|d, weight| mixed.data[d] * weight), bounds)
     }
 }
 
@@ -65,19 +123,23 @@ fn runs(gpu: &kiln_gpu::Gpu, kernel: &Kernel) -> bool {
 fn linear() {
     let Some(gpu) = device::gpu().filter(|gpu| device::shares_by_subgroup(gpu)) else { return };
     for &variant in norm_linear::Variant::ALL {
-        for (depth, width) in [(32, 8), (64, 64), (96, 72), (512, 200)] {
+        for (depth, width, addends) in
+            [(32, 8, 0), (64, 64, 0), (96, 72, 0), (512, 200, 0), (96, 72, 3), (1024, 16, 3)]
+        {
             for half in [false, true] {
                 if !runs(gpu, variant.kernel()) {
                     continue;
                 }
                 let opens = variant.gated() == 1;
                 let product = Product::new(depth, if opens { 2 * width } else { width });
-                let (mut binds, overrides) = product.binds(half);
-                binds.push(Bind::output(width));
+                let (mut binds, parts) = product.binds(half, addends, None);
+                let sum = if addends > 0 { depth } else { 0 };
+                binds.extend([parts, Bind::output(width + sum)]);
                 let params = norm_linear::Params { depth: u(depth), width: u(width), epsilon: EPSILON };
                 // Gelu's number in lib/activation.wgsl.
                 let kind = if opens { 2.0 } else { 0.0 };
-                let overrides = [overrides[0], ("ACTIVATION", kind)];
+                let overrides =
+                    [("HALF", f64::from(u8::from(half))), ("ACTIVATION", kind), ("ADDENDS", addends as f64)];
                 let got = Run::new(variant.kernel(), &params, binds, width.div_ceil(64));
                 let got = got.with(&overrides).output(gpu);
                 let (expected, bounds) = if opens {
@@ -92,8 +154,9 @@ fn linear() {
                 } else {
                     (product.made.clone(), product.errors.clone())
                 };
-                let what = format!("{}, {depth} to {width}, half {half}", variant.kernel());
-                assert_close(what, &got, &expected, &bounds);
+                let what = format!("{}, {depth} to {width}, half {half}, {addends} parts", variant.kernel());
+                product.check_sum(&what, addends, &got[width..]);
+                assert_close(what, &got[..width], &expected, &bounds);
             }
         }
     }
@@ -103,15 +166,18 @@ fn linear() {
 fn cross_attention() {
     let Some(gpu) = device::gpu().filter(|gpu| device::shares_by_subgroup(gpu)) else { return };
     for &variant in norm_cross_attention::Variant::ALL {
-        for (heads, depth, tokens, asked) in [
-            (1, 32, 3, [0, 3]),
-            (3, 64, 70, [0, 70]),
-            (2, 512, 40, [7, 24]),
-            (2, 32, 5, [2, 2]),
+        for (heads, depth, tokens, asked, back, addends) in [
+            (1, 32, 3, [0, 3], false, 0),
+            (3, 64, 70, [0, 70], false, 0),
+            (2, 512, 40, [7, 24], false, 0),
+            (2, 32, 5, [2, 2], false, 0),
             // Beyond the rows that there are nothing is seen.
-            (1, 32, 3, [1, 4]),
-            (2, 64, 9, [0, 1000]),
-            (1, 32, 4, [9, 40]),
+            (1, 32, 3, [1, 4], false, 0),
+            (2, 64, 9, [0, 1000], false, 0),
+            (1, 32, 4, [9, 40], false, 0),
+            (1, 32, 3, [0, 3], true, 0),
+            (3, 96, 20, [2, 20], true, 3),
+            (6, 1024, 9, [0, 9], true, 3),
         ] {
             let span = asked.map(|row: usize| row.min(tokens));
             for half in [false, true] {
@@ -127,12 +193,20 @@ fn cross_attention() {
                     k[j * inner..(j + 1) * inner].fill(f32::NAN);
                     v[j * inner..(j + 1) * inner].fill(f32::NAN);
                 }
-                let (mut binds, overrides) = product.binds(half);
+                let behind = back.then(|| Back::new(depth, heads, head_dim));
+                let (mut binds, parts) = product.binds(half, addends, behind.as_ref());
                 let words = span.map(u);
                 let bound = Bind::u32(&asked.map(u));
+                let width = if back { heads * depth } else { inner };
+                let output = Bind::output(width + if addends > 0 { depth } else { 0 });
                 let laid = [&k, &v].map(|rows| Bind::f32(&data::by_head(rows, heads, head_dim)));
                 binds.extend(laid);
-                binds.extend([bound, Bind::output(inner)]);
+                binds.extend([bound, parts, output]);
+                let overrides = [
+                    ("HALF", f64::from(u8::from(half))),
+                    ("BACK", f64::from(u8::from(back))),
+                    ("ADDENDS", addends as f64),
+                ];
                 let params = norm_cross_attention::Params {
                     heads: u(heads),
                     head_dim: u(head_dim),
@@ -152,10 +226,15 @@ fn cross_attention() {
                 let bounds: Vec<f64> =
                     ATTENTION.bounds(&own).iter().zip(moved).map(|(own, moved)| own + moved).collect();
                 let what = format!(
-                    "{}, {heads} heads, {depth}, {asked:?} of {tokens}, half {half}",
+                    "{}, {heads} heads, {depth}, {asked:?} of {tokens}, half {half}, back {back}, {addends} parts",
                     variant.kernel()
                 );
-                assert_close(what, &got, &expected, &bounds);
+                let (expected, bounds) = match &behind {
+                    Some(behind) => behind.parts(heads, &expected, &bounds),
+                    None => (expected, bounds),
+                };
+                product.check_sum(&what, addends, &got[width..]);
+                assert_close(what, &got[..width], &expected, &bounds);
             }
         }
     }
@@ -165,7 +244,15 @@ fn cross_attention() {
 fn self_attention() {
     let Some(gpu) = device::gpu().filter(|gpu| device::shares_by_subgroup(gpu)) else { return };
     for &variant in norm_self_attention::Variant::ALL {
-        for (heads, depth, behind, reach) in [(1, 32, 0, 1), (3, 64, 9, 4), (2, 512, 67, 30), (2, 32, 8, 0)] {
+        for (heads, depth, behind, reach, back) in [
+            (1, 32, 0, 1, false),
+            (3, 64, 9, 4, false),
+            (2, 512, 67, 30, false),
+            (2, 32, 8, 0, false),
+            (1, 32, 0, 1, true),
+            (3, 96, 9, 4, true),
+            (2, 512, 20, 30, true),
+        ] {
             for half in [false, true] {
                 if !runs(gpu, variant.kernel()) {
                     continue;
@@ -183,10 +270,12 @@ fn self_attention() {
                 let mut table = vec![u(behind)];
                 table.extend(past.iter().map(|&slot| u(slot)));
                 table.resize(1 + length, u32::MAX);
-                let (mut binds, overrides) = product.binds(half);
+                let weight_back = back.then(|| Back::new(depth, heads, head_dim));
+                let (mut binds, _) = product.binds(half, 0, weight_back.as_ref());
+                let output = Bind::output(3 * inner + if back { heads * depth } else { 0 });
                 let laid = data::by_head(&cache, 2 * heads, head_dim);
-                let rest = [Bind::f32(&laid), Bind::u32(&table), Bind::f32(&bias), Bind::output(3 * inner)];
-                binds.extend(rest);
+                binds.extend([Bind::f32(&laid), Bind::u32(&table), Bind::f32(&bias), output]);
+                let overrides = [("HALF", f64::from(u8::from(half))), ("BACK", f64::from(u8::from(back)))];
                 let params = norm_self_attention::Params {
                     heads: u(heads),
                     head_dim: u(head_dim),
@@ -198,10 +287,13 @@ fn self_attention() {
                     scale: SCALE,
                 };
                 let got = Run::new(variant.kernel(), &params, binds, heads).with(&overrides).output(gpu);
-                let what =
-                    format!("{}, {heads} heads, {depth}, {behind} behind, half {half}", variant.kernel());
+                let what = format!(
+                    "{}, {heads} heads, {depth}, {behind} behind, half {half}, back {back}",
+                    variant.kernel()
+                );
                 let kept = product.part(inner..3 * inner);
-                assert_close(format!("{what}: kept"), &got[inner..], &kept, &product.errors[inner..]);
+                let got_kept = &got[inner..3 * inner];
+                assert_close(format!("{what}: kept"), got_kept, &kept, &product.errors[inner..]);
 
                 let desc = Attention { heads, scale: f64::from(SCALE) };
                 let cache = Array::from_f32(&[slots, 2 * inner], &cache);
@@ -225,7 +317,11 @@ fn self_attention() {
                 let bounds: Vec<f64> = (0..inner)
                     .map(|d| own[d] + moved[d] + by_key[d] + product.errors[2 * inner + d])
                     .collect();
-                assert_close(what, &got[..inner], &expected, &bounds);
+                assert_close(&what, &got[..inner], &expected, &bounds);
+                if let Some(weight_back) = &weight_back {
+                    let (parts, bounds) = weight_back.parts(heads, &expected, &bounds);
+                    assert_close(format!("{what}: back"), &got[3 * inner..], &parts, &bounds);
+                }
             }
         }
     }

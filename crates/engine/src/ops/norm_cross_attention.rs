@@ -14,9 +14,10 @@ use crate::work::{self, Work};
 /// step: [`RmsNorm`](super::RmsNorm), [`Matmul`](super::Matmul) and attention in one.
 ///
 /// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the query in panels, f32 `[panels][depth][8]` or, of
-/// halves, u32 `[panels][depth][4]`; k and v, `[heads][kv_tokens][head_dim]`; spans, u32 `[1][2]`. The output is
-/// `[1][heads * head_dim]`. 32 divides the depth; head_dim is one of [`HEAD_DIMS`](Self::HEAD_DIMS). Inserted by the
-/// `fuse_step` pass, for software adapters whose subgroups are of eight.
+/// halves, u32 `[panels][depth][4]`; k and v, `[heads][kv_tokens][head_dim]`; spans, u32 `[1][2]`; then, perhaps, parts
+/// `[count][depth]` that are added to the row first. The output is `[heads * head_dim]`, or with [`back`](Self::back)
+/// `[heads * depth]`; with parts, the sum follows it, of `[depth]`. 32 divides the depth; head_dim is one of
+/// [`HEAD_DIMS`](Self::HEAD_DIMS). Inserted by the `fuse_step` pass, for software adapters whose subgroups are of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormCrossAttention {
     /// Number of heads; each takes consecutive columns.
@@ -25,11 +26,19 @@ pub struct NormCrossAttention {
     pub scale: Scalar,
     /// Added to the mean of the squares.
     pub epsilon: Scalar,
+    /// Whether it goes on to a product of as many columns as the row has: each head's part of it is then the output. Its
+    /// weight, `[heads][depth / 8][head_dim][8]`, lies behind that of the query, and both are one tensor of rows of a panel,
+    /// `[2 * panels * depth][8]`.
+    pub back: bool,
 }
 
 impl NormCrossAttention {
     /// The widths of a head that the kernel can take.
     pub const HEAD_DIMS: [usize; 2] = [64, 128];
+
+    fn weight(&self, inputs: [&TensorDesc; 3]) -> Result<RowWeight, Mismatch> {
+        if self.back { RowWeight::with_back(inputs, 1) } else { RowWeight::of(inputs) }
+    }
 }
 
 /// Checks that so many columns are heads of a width that the kernels of a single row can take.
@@ -45,26 +54,34 @@ impl OpRules for NormCrossAttention {
     const NAME: &'static str = "norm_cross_attention";
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let (inputs, parts) = inputs.split_at(inputs.len().min(6));
         let [row, norm, weight, k, v, spans] = expect::inputs(inputs)?;
-        let cols = RowWeight::of([row, norm, weight])?.cols;
+        let parts = RowWeight::parts(row, parts.first().copied())?;
+        let RowWeight { depth, cols, .. } = self.weight([row, norm, weight])?;
         known_heads(cols, self.heads)?;
         expect::rank("k", k, 3)?;
         expect::numbers("k", k, &[self.heads, k.shape[1], cols / self.heads])?;
         expect::numbers("v", v, &k.shape)?;
         expect::dtype("spans", spans, DType::U32)?;
         expect::shape("spans", spans, &[1, 2])?;
-        Ok(TensorDesc::f32([1, cols]))
+        let (made, sum) =
+            (if self.back { self.heads * depth } else { cols }, if parts > 0 { depth } else { 0 });
+        Ok(TensorDesc::f32([made + sum]))
     }
 
-    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
-        let products = RowWeight::multiply_adds(inputs);
-        let mixed = work::elements(output).saturating_mul(2 * inputs[3].shape[1] as u64);
+    fn work(&self, inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        let products = RowWeight::multiply_adds(inputs[2]);
+        // Scores and mixture.
+        let mixed = work::elements(inputs[3]).saturating_mul(2);
         Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         use norm_cross_attention::Variant;
-        let head_dim = lowering.output.desc.last() / self.heads;
+        let weight = self
+            .weight([0, 1, 2].map(|index| lowering.input(index).desc))
+            .map_err(|mismatch| mismatch.at(lowering.op, lowering.path))?;
+        let head_dim = weight.cols / self.heads;
         let variant = match (head_dim, lowering.profile.int64) {
             (64, false) => Variant::H64,
             (64, true) => Variant::H64Wide,
@@ -73,7 +90,8 @@ impl OpRules for NormCrossAttention {
         };
         let kv_tokens = lowering.input(3).desc.shape[1] as u32;
         let rows = looped(u64::from(kv_tokens.div_ceil(variant.threads())), 0);
-        let weight = RowWeight::lower(lowering, head_dim as u64 / 64, rows + JOINS)?;
+        weight.check_iterations(lowering, head_dim as u64 / 64, rows + JOINS)?;
+        let addends = lowering.inputs.get(6).map_or(0, |parts| parts.desc.rows() as u32);
         let params = norm_cross_attention::Params {
             heads: self.heads as u32,
             head_dim: head_dim as u32,
@@ -89,9 +107,11 @@ impl OpRules for NormCrossAttention {
             k: lowering.whole(3)?,
             v: lowering.whole(4)?,
             span: lowering.whole(5)?,
+            parts: lowering.whole(if addends > 0 { 6 } else { 0 })?,
             output: lowering.whole_output()?,
         };
-        let overrides = norm_cross_attention::Overrides { half: u32::from(weight.half) };
+        let (half, back) = (u32::from(weight.half), u32::from(self.back));
+        let overrides = norm_cross_attention::Overrides { addends, back, half };
         let groups = self.heads as u64;
         lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
     }
@@ -103,15 +123,30 @@ mod tests {
 
     #[test]
     fn shapes_belong_together() {
-        let op = |heads| NormCrossAttention { heads, scale: Scalar::new(1.0), epsilon: Scalar::new(1e-6) };
+        let op = |heads| {
+            let (scale, epsilon) = (Scalar::new(1.0), Scalar::new(1e-6));
+            NormCrossAttention { heads, scale, epsilon, back: false }
+        };
         let (row, weight, k) =
             (TensorDesc::f32([1, 32]), TensorDesc::f32([16, 32, 8]), TensorDesc::f32([2, 5, 64]));
         let norm = TensorDesc::f32([32]);
         let spans = TensorDesc::new([1, 2], DType::U32);
         let one = TensorDesc::f32([1, 5, 128]);
         for (heads, k) in [(1, &one), (2, &k)] {
-            assert_eq!(op(heads).infer(&[&row, &norm, &weight, k, k, &spans]), Ok(TensorDesc::f32([1, 128])));
+            assert_eq!(op(heads).infer(&[&row, &norm, &weight, k, k, &spans]), Ok(TensorDesc::f32([128])));
         }
+        // With the weight of the product back, and a row in parts.
+        let both = TensorDesc::f32([16 * 32 + 4 * 128, 8]);
+        let parts = TensorDesc::f32([3, 32]);
+        let back = NormCrossAttention { back: true, ..op(2) };
+        let inputs = [&row, &norm, &both, &k, &k, &spans, &parts];
+        assert_eq!(back.infer(&inputs[..6]), Ok(TensorDesc::f32([2 * 32])));
+        assert_eq!(back.infer(&inputs), Ok(TensorDesc::f32([2 * 32 + 32])));
+        let [uneven, wide] = [TensorDesc::f32([1023, 8]), TensorDesc::f32([3, 33])];
+        let error = back.infer(&[&row, &norm, &uneven, &k, &k, &spans]).expect_err("odd").to_string();
+        assert_eq!(error, "weight: expected rows for 1 shares of columns and one back, got f32[1023, 8]");
+        let error = back.infer(&[&row, &norm, &both, &k, &k, &spans, &wide]).expect_err("wide").to_string();
+        assert_eq!(error, "parts: expected [3, 32], got f32[3, 33]");
         let [narrow, floats] = [TensorDesc::f32([2, 5, 32]), TensorDesc::f32([1, 2])];
         for (heads, inputs, expected) in [
             (

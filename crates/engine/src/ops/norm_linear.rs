@@ -14,8 +14,9 @@ use crate::work::{self, Work};
 /// one.
 ///
 /// Inputs: the row `[1][depth]`, the norm's weight `[depth]`, and the product's in panels, f32 `[panels][depth][8]` or, of
-/// halves, u32 `[panels][depth][4]`. 32 divides the depth. Inserted by the `fuse_step` pass, for software adapters whose
-/// subgroups are of eight.
+/// halves, u32 `[panels][depth][4]`; then, perhaps, parts `[count][depth]` that are added to the row first. 32 divides the
+/// depth. The output is `[1][cols]`; with parts, the sum follows it, `[1][cols + depth]`. Inserted by the `fuse_step` pass,
+/// for software adapters whose subgroups are of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormLinear {
     /// Added to the mean of the squares.
@@ -36,23 +37,29 @@ impl OpRules for NormLinear {
     const NAME: &'static str = "norm_linear";
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
+        let (inputs, parts) = inputs.split_at(inputs.len().min(3));
         let [row, norm, weight] = expect::inputs(inputs)?;
+        let parts = RowWeight::parts(row, parts.first().copied())?;
         let columns = RowWeight::of([row, norm, weight])?;
         if self.gated && !weight.rows().is_multiple_of(2) {
             return Err(Mismatch::new("weight", "an even number of panels", weight));
         }
-        Ok(TensorDesc::f32([1, self.width(columns)]))
+        let sum = if parts > 0 { columns.depth } else { 0 };
+        Ok(TensorDesc::f32([1, self.width(columns) + sum]))
     }
 
     fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
-        let products = RowWeight::multiply_adds(inputs);
+        let products = RowWeight::multiply_adds(inputs[2]);
         let parts = u64::from(self.activation.is_some()) + u64::from(self.gated);
         Work::products(products).and(work::elements(inputs[0]) + parts * work::elements(output))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         use norm_linear::Variant;
-        let weight = RowWeight::lower(lowering, 1 + u64::from(self.gated), 0)?;
+        let weight = RowWeight::of([0, 1, 2].map(|index| lowering.input(index).desc))
+            .map_err(|mismatch| mismatch.at(lowering.op, lowering.path))?;
+        weight.check_iterations(lowering, 1 + u64::from(self.gated), 0)?;
+        let addends = lowering.inputs.get(3).map_or(0, |parts| parts.desc.rows() as u32);
         let variant = match (self.gated, lowering.profile.int64) {
             (false, false) => Variant::One,
             (false, true) => Variant::OneWide,
@@ -65,10 +72,11 @@ impl OpRules for NormLinear {
             row: lowering.whole(0)?,
             norm: lowering.whole(1)?,
             weight: lowering.whole(2)?,
+            parts: lowering.whole(if addends > 0 { 3 } else { 0 })?,
             output: lowering.whole_output()?,
         };
         let activation = self.activation.map_or(0, Activation::code);
-        let overrides = norm_linear::Overrides { activation, half: u32::from(weight.half) };
+        let overrides = norm_linear::Overrides { activation, addends, half: u32::from(weight.half) };
         let groups = u64::from((width / 8).div_ceil(variant.threads()));
         lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
     }
@@ -89,6 +97,13 @@ mod tests {
         };
         assert_eq!(infer(false, &[1, 32], &[3, 32, 8], DType::F32), Ok(vec![1, 24]));
         assert_eq!(infer(true, &[1, 32], &[4, 32, 4], DType::U32), Ok(vec![1, 16]));
+        let op = NormLinear { epsilon: Scalar::new(1e-6), activation: None, gated: false };
+        let [row, norm, weight, parts] = [&[1, 32][..], &[32], &[3, 32, 8], &[6, 32]].map(TensorDesc::f32);
+        assert_eq!(op.infer(&[&row, &norm, &weight, &parts]), Ok(TensorDesc::f32([1, 24 + 32])));
+        let [row, norm, weight, parts] =
+            [&[1, 1056][..], &[1056], &[3, 1056, 8], &[6, 1056]].map(TensorDesc::f32);
+        let error = op.infer(&[&row, &norm, &weight, &parts]).expect_err("wide").to_string();
+        assert_eq!(error, "parts: expected at most 1024 columns, got f32[6, 1056]");
         for (gated, row, weight, dtype, expected) in [
             (false, [2, 32], [3, 32, 8], DType::F32, "row: expected [1, 32], got f32[2, 32]"),
             (

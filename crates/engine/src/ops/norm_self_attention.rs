@@ -17,10 +17,10 @@ use crate::work::{self, Work};
 ///
 /// Inputs: the row `[1][depth]`; the norm's weight `[depth]`; that of the projections in panels, f32 `[panels][depth][8]` or,
 /// of halves, u32 `[panels][depth][4]`, whose columns are those of queries, keys and values, `inner = heads * head_dim` of
-/// each; cache, past and bias as [`CachedAttention`](super::CachedAttention) takes them. The output is `[3][inner]`: what was
-/// mixed, then the token's key and its value. 32 divides the depth; head_dim is one of those of
-/// [`NormCrossAttention`](super::NormCrossAttention::HEAD_DIMS). Inserted by the `fuse_step` pass, for software adapters
-/// whose subgroups are of eight.
+/// each; cache, past and bias as [`CachedAttention`](super::CachedAttention) takes them. The output is `[3 * inner]`: what was
+/// mixed, then the token's key and its value; with [`back`](Self::back), `[heads * depth]` follow. 32 divides the depth;
+/// head_dim is one of those of [`NormCrossAttention`](super::NormCrossAttention::HEAD_DIMS). Inserted by the `fuse_step`
+/// pass, for software adapters whose subgroups are of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormSelfAttention {
     /// Number of heads; each takes consecutive columns.
@@ -29,6 +29,16 @@ pub struct NormSelfAttention {
     pub scale: Scalar,
     /// Added to the mean of the squares.
     pub epsilon: Scalar,
+    /// Whether it goes on to a product of as many columns as the row has: each head's part of it then stands behind the rest
+    /// of the output. Its weight, `[heads][depth / 8][head_dim][8]`, lies behind that of the projections, and both are one
+    /// tensor of rows of a panel, `[4 * panels / 3 * depth][8]`.
+    pub back: bool,
+}
+
+impl NormSelfAttention {
+    fn weight(&self, inputs: [&TensorDesc; 3]) -> Result<RowWeight, Mismatch> {
+        if self.back { RowWeight::with_back(inputs, 3) } else { RowWeight::of(inputs) }
+    }
 }
 
 impl OpRules for NormSelfAttention {
@@ -36,7 +46,7 @@ impl OpRules for NormSelfAttention {
 
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let [row, norm, weight, cache, past, bias] = expect::inputs(inputs)?;
-        let cols = RowWeight::of([row, norm, weight])?.cols;
+        let RowWeight { depth, cols, .. } = self.weight([row, norm, weight])?;
         if !cols.is_multiple_of(3) {
             return Err(Mismatch::new("weight", "columns of queries, keys and values", weight));
         }
@@ -47,19 +57,22 @@ impl OpRules for NormSelfAttention {
         expect::shape("past", past, &[1, past.last()])?;
         expect::rank("bias", bias, 2)?;
         expect::numbers("bias", bias, &[self.heads, bias.last()])?;
-        Ok(TensorDesc::f32([3, inner]))
+        Ok(TensorDesc::f32([3 * inner + if self.back { self.heads * depth } else { 0 }]))
     }
 
-    fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
-        let products = RowWeight::multiply_adds(inputs);
+    fn work(&self, inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
+        let products = RowWeight::multiply_adds(inputs[2]);
         // Scores and mixture with all that the cache may hold for the row, and with itself.
-        let mixed = (work::elements(output) / 3).saturating_mul(2 * inputs[4].last() as u64);
+        let mixed = (inputs[3].last() as u64 / 2).saturating_mul(2 * inputs[4].last() as u64);
         Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         use norm_self_attention::Variant;
-        let head_dim = lowering.output.desc.last() / self.heads;
+        let weight = self
+            .weight([0, 1, 2].map(|index| lowering.input(index).desc))
+            .map_err(|mismatch| mismatch.at(lowering.op, lowering.path))?;
+        let head_dim = weight.cols / 3 / self.heads;
         let variant = match (head_dim, lowering.profile.int64) {
             (64, false) => Variant::H64,
             (64, true) => Variant::H64Wide,
@@ -68,7 +81,7 @@ impl OpRules for NormSelfAttention {
         };
         let [length, reach] = [4, 5].map(|index| lowering.input(index).desc.last() as u32 - 1);
         let positions = looped(u64::from(length.div_ceil(variant.threads())), 0);
-        let weight = RowWeight::lower(lowering, 3 * head_dim as u64 / 64, positions + JOINS)?;
+        weight.check_iterations(lowering, 3 * head_dim as u64 / 64, positions + JOINS)?;
         let params = norm_self_attention::Params {
             heads: self.heads as u32,
             head_dim: head_dim as u32,
@@ -88,7 +101,8 @@ impl OpRules for NormSelfAttention {
             bias: lowering.whole(5)?,
             output: lowering.whole_output()?,
         };
-        let overrides = norm_self_attention::Overrides { half: u32::from(weight.half) };
+        let (half, back) = (u32::from(weight.half), u32::from(self.back));
+        let overrides = norm_self_attention::Overrides { back, half };
         let groups = self.heads as u64;
         lowering.dispatch(variant.kernel(), overrides.pairs(), &params, bindings.into_array(), groups)
     }
@@ -100,12 +114,22 @@ mod tests {
 
     #[test]
     fn shapes_belong_together() {
-        let op = |heads| NormSelfAttention { heads, scale: Scalar::new(1.0), epsilon: Scalar::new(1e-6) };
+        let op = |heads| {
+            let (scale, epsilon) = (Scalar::new(1.0), Scalar::new(1e-6));
+            NormSelfAttention { heads, scale, epsilon, back: false }
+        };
         let (row, weight) = (TensorDesc::f32([1, 32]), TensorDesc::f32([48, 32, 8]));
         let norm = TensorDesc::f32([32]);
         let (cache, bias) = (TensorDesc::f32([4, 7, 64]), TensorDesc::f32([2, 9]));
         let past = TensorDesc::new([1, 8], DType::U32);
-        assert_eq!(op(2).infer(&[&row, &norm, &weight, &cache, &past, &bias]), Ok(TensorDesc::f32([3, 128])));
+        assert_eq!(
+            op(2).infer(&[&row, &norm, &weight, &cache, &past, &bias]),
+            Ok(TensorDesc::f32([3 * 128]))
+        );
+        let both = TensorDesc::f32([48 * 32 + 4 * 128, 8]);
+        let back = NormSelfAttention { back: true, ..op(2) };
+        let made = back.infer(&[&row, &norm, &both, &cache, &past, &bias]);
+        assert_eq!(made, Ok(TensorDesc::f32([3 * 128 + 2 * 32])));
         let [two, narrow] = [TensorDesc::f32([16, 32, 8]), TensorDesc::f32([4, 7, 32])];
         let many = TensorDesc::new([2, 8], DType::U32);
         for (heads, inputs, expected) in [

@@ -93,12 +93,9 @@ pub(super) fn pack_right_side(
     node: &Node,
     constant: bool,
 ) -> Result<(Value, RhsLayout)> {
-    let mut side = rewriter.value(node.inputs[1]);
-    if let Some(source) =
-        source_of_halves(rewriter.old, node.inputs[1]).filter(|_| constant && matmul.rhs.is_halves())
-    {
-        side = rewriter.value(source);
-    }
+    let source =
+        source_of_halves(rewriter.old, node.inputs[1]).filter(|_| constant && matmul.rhs.is_halves());
+    let side = rewriter.value(source.unwrap_or(node.inputs[1]));
     let (pack, rhs): (Op, _) = match matmul.rhs.is_halves() {
         true => (PackHalfPanels.into(), RhsLayout::HalfPanels { cols }),
         false => {
@@ -111,7 +108,7 @@ pub(super) fn pack_right_side(
 
 /// The numbers that halves were made of. At load, panels are made straight from them, and what else was made of them is left
 /// out where nobody reads it.
-fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
+pub(super) fn source_of_halves(graph: &Graph, packed: Value) -> Option<Value> {
     let node = graph.nodes().iter().find(|node| node.output == packed)?;
     matches!(node.op, Op::PackHalf(_)).then(|| node.inputs[0])
 }
