@@ -7,4 +7,5 @@ mod session;
 mod splits;
 mod tune;
 mod updates;
+mod views;
 mod weight_600mb;
