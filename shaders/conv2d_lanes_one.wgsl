@@ -106,7 +106,7 @@ fn main(
         if (oc < params.out_channels && n < params.batch) {
             let base = (n * params.out_channels + oc) * params.out_blocks;
             for (var i = 0u; i < ROWS * COLS / OUTS; i++) {
-                put_block(&sum, i, added, base, row_tile * (ROWS * COLS / OUTS) + i, params.out_blocks);
+                put_block(&sum, i, added, base, row_tile * (ROWS * COLS / OUTS) + i);
             }
         }
     }

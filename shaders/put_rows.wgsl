@@ -1,10 +1,10 @@
 //! put_rows
 //!
-//! variable[p][index[r]][c] = input[r][first_col + p * part_cols + c] where index[r] < part_rows
+//! variable[p][index[r]][c] = input[r][first_col + p * table_cols + c] where index[r] < table_rows
 //!
-//! Rows of tables of any 32-bit type are replaced, each by `part_cols` neighbours out of a row of `width`, which gives `cols`
+//! Rows of tables of any 32-bit type are replaced, each by `table_cols` neighbours out of a row of `width`, which gives `cols`
 //! in all. The tables lie behind each other; what is bound of them holds the rows [row_first, row_end), counted over all.
-//! Indices past the last row change nothing; the others differ from each other. `cols`, `width`, `first_col` and `part_cols`
+//! Indices past the last row change nothing; the others differ from each other. `cols`, `width`, `first_col` and `table_cols`
 //! count values of ELEMENT: four neighbours where all of them allow.
 //! One invocation moves one ELEMENT, a workgroup THREADS neighbours of [rows][cols].
 //!
@@ -21,8 +21,8 @@ struct Params {
     cols: u32,
     width: u32,
     first_col: u32,
-    part_cols: u32,
-    part_rows: u32,
+    table_cols: u32,
+    table_rows: u32,
     row_first: u32,
     row_end: u32,
 }
@@ -45,10 +45,10 @@ fn main(
         return;
     }
     let place = index[row];
-    let table_row = col / params.part_cols * params.part_rows + place;
-    if (place < params.part_rows && table_row >= params.row_first && table_row < params.row_end) {
-        let piece_row = u32(i32(table_row) - i32(params.row_first));
-        let to = piece_row * params.part_cols + col % params.part_cols;
+    let row_of_all = col / params.table_cols * params.table_rows + place;
+    if (place < params.table_rows && row_of_all >= params.row_first && row_of_all < params.row_end) {
+        let piece_row = u32(i32(row_of_all) - i32(params.row_first));
+        let to = piece_row * params.table_cols + col % params.table_cols;
         variable[to] = input[row * params.width + params.first_col + col];
     }
 }

@@ -1,7 +1,7 @@
 //! put_rows_pair
 //!
-//! first[p][index[r]][c] = first_input[r][first_col + p * part_cols + c], second[..][c] = second_input[r][..]
-//!     where index[r] < part_rows
+//! first[p][index[r]][c] = first_input[r][first_col + p * table_cols + c], second[..][c] = second_input[r][..]
+//!     where index[r] < table_rows
 //!
 //! put_rows for two variables alike, such as the caches of two of a decoder's layers: each is so small that starting the kernel
 //! takes most of the time. One invocation moves one ELEMENT, a workgroup THREADS neighbours of [2][rows][cols].
@@ -19,8 +19,8 @@ struct Params {
     cols: u32,
     width: u32,
     first_col: u32,
-    part_cols: u32,
-    part_rows: u32,
+    table_cols: u32,
+    table_rows: u32,
     row_first: u32,
     row_end: u32,
 }
@@ -46,9 +46,9 @@ fn main(
     }
     let row = both % params.rows;
     let place = index[row];
-    let table_row = col / params.part_cols * params.part_rows + place;
-    if (place < params.part_rows && table_row >= params.row_first && table_row < params.row_end) {
-        let to = u32(i32(table_row) - i32(params.row_first)) * params.part_cols + col % params.part_cols;
+    let row_of_all = col / params.table_cols * params.table_rows + place;
+    if (place < params.table_rows && row_of_all >= params.row_first && row_of_all < params.row_end) {
+        let to = u32(i32(row_of_all) - i32(params.row_first)) * params.table_cols + col % params.table_cols;
         let from_at = row * params.width + params.first_col + col;
         if (both < params.rows) {
             first[to] = first_input[from_at];

@@ -2,12 +2,13 @@
 //!
 //! What a workgroup's head contributes to the product that leads back into the residual stream, by the weight of that
 //! product: part[col] = sum_d mixed[d] * weight[head][d][col]. Other workgroups make the other heads' parts, and who reads
-//! the stream next adds them up (row_product): there is no kernel for the product.
+//! the stream next adds them up (row_parts): there is no kernel for the product.
 //!
 //! The weight lies behind that of row_product in the same binding, [head][panel][HEAD_DIM][8]: each invocation makes
 //! neighbouring panels, and so reads in one stretch. With the panels of the plain product, [panel][heads * HEAD_DIM][8], each
-//! read 64 numbers here and 64 there, and nothing was won by the kernels that were saved. The kernel declares HEAD_DIM, puts
-//! what it has mixed into tile_mixed, and uses row_product and all that this uses.
+//! read HEAD_DIM rows of eight here and as many there, and nothing was won by the kernels that were saved. The kernel declares
+//! HEAD_DIM, binds output as array<vec4<f32>>, puts what it has mixed into tile_mixed, and uses row_product and all that this
+//! uses.
 
 var<workgroup> tile_mixed: array<vec4<f32>, HEAD_DIM / 4u>;
 

@@ -1,7 +1,8 @@
 //! channel_part
 //!
 //! The parts in which sums by channel are made: up to part_images images of one channel and, of each, one of `segments`
-//! stretches of `length` loads of the plane. Parts are counted by channels first. All six numbers are among the params.
+//! stretches of `length` loads of the plane, which has `inner`. Parts are counted by channels first. The params have
+//! channels, images, inner, part_images, segments and length.
 
 struct Part {
     channel: u32,

@@ -1,7 +1,7 @@
 //! row_parts
 //!
 //! A row that comes with ADDENDS parts, which lib/back_product makes: the sum of all is the row that is wanted. To add them
-//! up in every workgroup takes less than to start a kernel that does it once.
+//! up in every workgroup takes less than to start a kernel that does it once. Workgroups are of eight.
 //!
 //! The kernel declares override ADDENDS; binds row as array<vec4<f32>>, parts as array<vec4<WORD>>, [ADDENDS][depth], and
 //! output as array<vec4<f32>>; has depth among its params; and uses eight. 8 divides the depth; with parts it is at most

@@ -91,14 +91,14 @@ fn stored(a: vec4<f32>, b: vec4<f32>) -> OUTPUT {
     return words;
 }
 
-// Writes block i of the sums as number `block` of the plane of outputs that begins at `base`, if it lies before `end`.
-fn put_block(sum: ptr<function, Sums>, i: u32, added: f32, base: u32, block: u32, end: u32) {
+// Writes block i of the sums as number `block` of the plane of outputs that begins at `base`, if the plane has it.
+fn put_block(sum: ptr<function, Sums>, i: u32, added: f32, base: u32, block: u32) {
     var a = outputs(sum, OUTS * i, added);
     var b = a;
     if (OUTS == 8u) {
         b = outputs(sum, OUTS * i + 4u, added);
     }
-    if (block < end && block < params.out_blocks) {
+    if (block < params.out_blocks) {
         if (RESIDUAL == 1u) {
             a += residual[(base + block) * (OUTS / 4u)];
             b += residual[(base + block) * (OUTS / 4u) + (OUTS / 4u - 1u)];

@@ -1,7 +1,6 @@
 //! The normed row and the weight of the products in a decoder's step, as its kernels read them.
 
-use crate::error::{Mismatch, Result};
-use crate::lower::Lowering;
+use crate::error::Mismatch;
 use crate::ops::{PANEL, expect};
 use crate::select::looped;
 use crate::tensor::{DType, TensorDesc};
@@ -14,9 +13,6 @@ pub(crate) const LARGEST_DEPTH: usize = 1 << 18;
 
 /// The most depth of a row that comes in parts: its sum lies in workgroup memory.
 pub(crate) const LARGEST_SUMMED: usize = 1024;
-
-/// Loop iterations in which an attention joins what the invocations of a workgroup have found: fewer than this.
-pub(crate) const JOINS: u64 = 1000;
 
 /// What the first three inputs of such an op are: a row, f32 `[1][depth]`; the norm's weight, f32 `[depth]`; and the weight
 /// of the product in panels of eight columns, f32 `[panels][depth][8]`, which [`PackPanels`](crate::ops::PackPanels) makes,
@@ -36,24 +32,25 @@ impl RowWeight {
         [row, norm, weight]: [&TensorDesc; 3],
         share: usize,
     ) -> Result<RowWeight, Mismatch> {
+        expect::rank("weight", weight, 2)?;
         let depth = row.last();
-        // As many rows for the product back as for a share of the others.
-        let rows = weight.rows() / (share + 1) * share;
-        let mut own = weight.clone();
-        if depth == 0 || !weight.rows().is_multiple_of(share + 1) || !rows.is_multiple_of(depth) {
-            return Err(Mismatch::new(
-                "weight",
-                format!("rows for {share} shares of columns and one back"),
-                weight,
-            ));
+        // As many rows for the product back as for each share of the others.
+        let unit = (share + 1) * depth;
+        if depth == 0 || !weight.rows().is_multiple_of(unit) {
+            return Err(Mismatch::new("weight", format!("a multiple of {unit} rows"), weight));
         }
-        own.shape = vec![rows / depth, depth, weight.last()];
+        let mut own = weight.clone();
+        own.shape = vec![weight.rows() / unit * share, depth, weight.last()];
         Self::of([row, norm, &own])
     }
 
-    /// Checks the parts that a row comes in, where there are any, and says how many.
-    pub(crate) fn parts(row: &TensorDesc, parts: Option<&TensorDesc>) -> Result<usize, Mismatch> {
-        let Some(parts) = parts else { return Ok(0) };
+    /// Checks the parts that are added to a row, at most one tensor `[count][depth]`, and says how many they are.
+    pub(crate) fn addends(row: &TensorDesc, parts: &[&TensorDesc]) -> Result<usize, Mismatch> {
+        let parts = match parts {
+            [] => return Ok(0),
+            [parts] => parts,
+            more => return Err(Mismatch::new("tensors of parts", "at most 1", more.len())),
+        };
         expect::numbers("parts", parts, &[parts.rows(), row.last()])?;
         if row.last() > LARGEST_SUMMED {
             return Err(Mismatch::new("parts", format!("at most {LARGEST_SUMMED} columns"), parts));
@@ -61,6 +58,7 @@ impl RowWeight {
         Ok(parts.rows())
     }
 
+    /// The weight of a product alone.
     pub(crate) fn of([row, norm, weight]: [&TensorDesc; 3]) -> Result<RowWeight, Mismatch> {
         let depth = row.last();
         expect::numbers("row", row, &[1, depth])?;
@@ -80,12 +78,23 @@ impl RowWeight {
         weight.elements() as u64 * numbers
     }
 
-    /// Checks the iterations of an op that is lowered, of which an invocation makes so many panels, one after the other,
-    /// and which `others` loop iterations follow.
-    pub(crate) fn check_iterations(self, lowering: &Lowering<'_>, panels: u64, others: u64) -> Result<()> {
-        let product = looped((self.depth / DEPTH_STEP) as u64, 0);
-        // The parts of the row, and the panels of the product back.
-        let around = 2 * looped((self.depth / (8 * PANEL)) as u64 + 1, 0);
-        lowering.check_iterations(panels * product + around + others)
+    /// Loop iterations for so many panels, one after the other.
+    pub(crate) fn iterations(self, panels: u64) -> u64 {
+        panels * looped((self.depth / DEPTH_STEP) as u64, 0)
+    }
+
+    /// Those for the sum of the row and so many parts.
+    pub(crate) fn iterations_of_parts(self, addends: u32) -> u64 {
+        if addends == 0 { 0 } else { looped(self.turns(), looped(u64::from(addends), 0)) }
+    }
+
+    /// Those for the product back, if there is one.
+    pub(crate) fn iterations_back(self, back: bool) -> u64 {
+        if back { looped(self.turns(), 0) } else { 0 }
+    }
+
+    /// In how many turns a workgroup of eight has made all eights of a row.
+    fn turns(self) -> u64 {
+        self.depth.div_ceil(8 * PANEL) as u64
     }
 }

@@ -71,6 +71,9 @@ pub(crate) fn looped(n: u64, body: u64) -> u64 {
     n * (1 + body) + 1
 }
 
+/// Loop iterations in which an attention joins what the invocations of a workgroup have found: fewer than this.
+pub(crate) const JOINS: u64 = 1000;
+
 /// Rows too short to occupy a workgroup, and on a software adapter all whose `iterations` one invocation may make,
 /// are summed serially.
 pub(crate) fn row_form(profile: &DeviceProfile, cols: u32, iterations: u64) -> RowForm {

@@ -55,6 +55,10 @@ pub trait Decoder {
     ///
     /// # Errors
     /// What keeps it from computing them.
+    ///
+    /// # Panics
+    /// For another number of tokens or parents than rows, for a parent that is no row, and where the rows have all the tokens
+    /// that there is room for.
     fn logits(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<f32>, ModelError>;
 
     /// Starts such a step, of whose logits only the largest are wanted, and returns without waiting for it. Steps under
@@ -62,6 +66,9 @@ pub trait Decoder {
     ///
     /// # Errors
     /// What keeps it from starting.
+    ///
+    /// # Panics
+    /// Where [`logits`](Self::logits) does.
     fn start(&mut self, tokens: &[u32], parents: &[usize]) -> Result<(), ModelError>;
 
     /// Starts the step after the last that was [started](Self::start) or followed, before anybody knows what that one
@@ -71,7 +78,8 @@ pub trait Decoder {
     /// What keeps it from starting.
     ///
     /// # Panics
-    /// Where no step is under way.
+    /// Where no step is under way, and where the rows have all the tokens that there is room for, those of the steps under way
+    /// among them.
     fn follow(&mut self) -> Result<(), ModelError>;
 
     /// Waits for the oldest step that is under way, and takes what it chose: of each row the largest logit, the first of
@@ -88,6 +96,9 @@ pub trait Decoder {
     ///
     /// # Errors
     /// What keeps it from computing them.
+    ///
+    /// # Panics
+    /// Where [`logits`](Self::logits) does.
     fn argmax(&mut self, tokens: &[u32], parents: &[usize]) -> Result<Vec<Likeliest>, ModelError> {
         self.start(tokens, parents)?;
         self.chosen()

@@ -1,18 +1,18 @@
-//! A layer of a decoder for one row, which a software adapter runs in four kernels, and other devices in more: the same
-//! numbers, within what the order of sums moves.
+//! A layer of a decoder for one row, which a software adapter runs in four kernels besides that which keeps keys and values, and other
+//! devices in more: the same numbers, within what the order of sums moves.
 
 use std::collections::HashMap;
 
 use kiln_engine::{
     Activation, Attention, CachedAttention, DType, EngineError, GraphBuilder, PutRows, Session, Tensor, Value,
 };
+use kiln_gpu::DeviceProfile;
 use kiln_tests::graph::{f32_tensor, profiles, seeded, u32_tensor};
 use kiln_tests::{data, device};
 
 const HEADS: usize = 3;
 const HEAD_DIM: usize = 64;
 const INNER: usize = HEADS * HEAD_DIM;
-const WIDE: usize = 72;
 const LENGTH: usize = 9;
 const SOURCE: usize = 20;
 /// Variables of a layer.
@@ -40,8 +40,15 @@ fn linear(
     g.linear(x, matrix, None)
 }
 
-/// Two layers' outputs: of the second, whose row comes from the first one's last product.
-fn run(depth: usize, half: bool) -> Result<Vec<(String, Vec<f32>)>, EngineError> {
+/// What two layers made, planned for a sort of device.
+struct Made {
+    profile: DeviceProfile,
+    kernels: usize,
+    /// The second one's output, whose row comes from the first one's last product, and both caches.
+    numbers: Vec<f32>,
+}
+
+fn run(depth: usize, wide: usize, half: bool) -> Result<Vec<Made>, EngineError> {
     let Some(gpu) = device::gpu() else { return Ok(vec![]) };
     let mut made = vec![];
     for profile in profiles(gpu) {
@@ -72,7 +79,7 @@ fn run(depth: usize, half: bool) -> Result<Vec<(String, Vec<f32>)>, EngineError>
             let attended = linear(&mut g, &mut weights, &name("out2"), attended, depth, half)?;
             x = g.add(x, attended)?;
             let normed = g.rms_norm(x, norms[2], 1e-6)?;
-            let both = linear(&mut g, &mut weights, &name("both"), normed, 2 * WIDE, half)?;
+            let both = linear(&mut g, &mut weights, &name("both"), normed, 2 * wide, half)?;
             let gate = g.gated(Activation::GeluTanh, both)?;
             let back = linear(&mut g, &mut weights, &name("back"), gate, depth, half)?;
             x = g.add(x, back)?;
@@ -96,28 +103,43 @@ fn run(depth: usize, half: bool) -> Result<Vec<(String, Vec<f32>)>, EngineError>
         ];
         let outputs = session.run(plan, &inputs)?;
         let kernels = session.plan(plan).dispatches().count();
-        let mut all = outputs["y"].as_f32()?.to_vec();
+        let mut numbers = outputs["y"].as_f32()?.to_vec();
         for layer in 0..2 {
-            all.extend_from_slice(session.read_variable(&format!("{layer}.cache"))?.as_f32()?);
+            numbers.extend_from_slice(session.read_variable(&format!("{layer}.cache"))?.as_f32()?);
         }
-        made.push((format!("{kernels} kernels, planned for a {} device", profile.kind), all));
+        made.push(Made { profile, kernels, numbers });
     }
     Ok(made)
 }
 
 #[test]
 fn one_row_on_every_sort_of_device() -> Result<(), EngineError> {
-    for (depth, half) in [(96, false), (96, true), (1024, false), (40, false)] {
-        let made = run(depth, half)?;
-        let Some((first, expected)) = made.first() else { return Ok(()) };
-        let largest = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-        for (what, got) in &made[1..] {
-            assert_eq!(got.len(), expected.len());
-            for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+    for (depth, wide, half) in [
+        (128, 64, false),
+        (96, 72, false),
+        (96, 72, true),
+        (1024, 72, false),
+        (1024, 64, true),
+        (40, 72, false),
+    ] {
+        let made = run(depth, wide, half)?;
+        let Some((first, others)) = made.split_first() else { return Ok(()) };
+        let largest = first.numbers.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        for other in others {
+            assert_eq!(other.numbers.len(), first.numbers.len());
+            for (index, (got, expected)) in other.numbers.iter().zip(&first.numbers).enumerate() {
                 assert!(
                     (got - expected).abs() <= 2e-5 * largest,
-                    "{depth}, half {half}, number {index}: {got} with {what}, {expected} with {first}"
+                    "{depth}, half {half}, number {index}: {got} planned for a {} device, {expected} for a {}",
+                    other.profile.kind,
+                    first.profile.kind
                 );
+            }
+        }
+        // Where a sum lies where the device can bind it.
+        for Made { profile, kernels, .. } in &made {
+            if depth == 128 && profile.kind.is_software() && profile.subgroup == (8, 8) {
+                assert_eq!(*kernels, 2 * 5, "planned for a {} device", profile.kind);
             }
         }
     }

@@ -159,10 +159,14 @@ fn rows_find_their_places_in_two_tables() -> Result<(), EngineError> {
     let own = gpu.profile();
     let limits = Limits { max_binding: 16 << 10, max_buffer: 20 << 10, ..own.limits };
     let small = DeviceProfile { limits, ..own.clone() };
-    for (profile, cols) in [(own, 36), (&small, 36), (&small, 35)] {
+    // The last are two tables each, one to a piece.
+    for (profile, shape) in
+        [(own, vec![500, 36]), (&small, vec![500, 36]), (&small, vec![500, 35]), (&small, vec![2, 100, 36])]
+    {
+        let [rows_of_each, cols] = [shape[shape.len() - 2], shape[shape.len() - 1]];
         let mut g = GraphBuilder::new("caches");
         let names = ["first", "second"];
-        let tables = names.map(|name| g.variable(name, &[500, cols], DType::F32));
+        let tables = names.map(|name| g.variable(name, &shape, DType::F32));
         let rows = names.map(|name| g.input(&format!("{name} rows"), &[3, 108], DType::F32));
         let index = g.input("index", &[3], DType::U32);
         g.update(PutRows { first_col: 36 }, &tables, &[rows[0], rows[1], index])?;
@@ -170,16 +174,19 @@ fn rows_find_their_places_in_two_tables() -> Result<(), EngineError> {
         let plan = session.load(&g.finish(), &NoWeights)?;
         let made = names.map(|name| seeded(&format!("{name} rows"), &[3, 108]));
         for name in names {
-            session.write_variable(name, &seeded(name, &[500, cols]))?;
+            session.write_variable(name, &seeded(name, &shape))?;
         }
-        let places = u32_tensor(&[3], vec![499, 500, 17]);
+        let places = u32_tensor(&[3], vec![rows_of_each as u32 - 1, rows_of_each as u32, 17]);
         session.run(plan, &[("first rows", &made[0]), ("second rows", &made[1]), ("index", &places)])?;
         for (name, rows) in names.iter().zip(&made) {
-            let mut expected = seeded(name, &[500, cols]).into_f32()?;
-            for (row, place) in [(0, 499), (2, 17)] {
-                expected[place * cols..][..cols].copy_from_slice(&rows.as_f32()?[row * 108 + 36..][..cols]);
+            let mut expected = seeded(name, &shape).into_f32()?;
+            for (part, table) in expected.chunks_mut(rows_of_each * cols).enumerate() {
+                for (row, place) in [(0, rows_of_each - 1), (2, 17)] {
+                    let from = &rows.as_f32()?[row * 108 + 36 + part * cols..][..cols];
+                    table[place * cols..][..cols].copy_from_slice(from);
+                }
             }
-            assert_eq!(session.read_variable(name)?.as_f32()?, expected, "{name}, {cols} columns");
+            assert_eq!(session.read_variable(name)?.as_f32()?, expected, "{name}, {shape:?}");
         }
     }
     Ok(())

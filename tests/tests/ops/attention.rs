@@ -1,6 +1,6 @@
 //! Attention over packed sequences.
 
-use kiln_engine::{Attention, GraphBuilder, Value};
+use kiln_engine::{Attention, GraphBuilder, Tensor, Value};
 use kiln_tests::graph::{array, conforms, f32_tensor, seeded, u32_tensor};
 use kiln_tests::tolerance::ATTENTION;
 use kiln_tests::{data, device};
@@ -17,6 +17,13 @@ fn packed(lengths: &[u32], padding: usize) -> Vec<[u32; 2]> {
     spans
 }
 
+/// Rows `[tokens][heads * head_dim]` as `[heads][tokens][head_dim]`.
+fn by_head(rows: &Tensor, heads: usize) -> Tensor {
+    let [tokens, width] = [0, 1].map(|dim| rows.shape()[dim]);
+    let laid = data::by_head(rows.as_f32().expect("rows are numbers"), heads, width / heads);
+    f32_tensor(&[heads, tokens, width / heads], laid)
+}
+
 fn check(heads: usize, head_dim: usize, spans: &[[u32; 2]], kv_tokens: usize) {
     let Some(gpu) = device::gpu() else { return };
     let width = heads * head_dim;
@@ -25,10 +32,7 @@ fn check(heads: usize, head_dim: usize, spans: &[[u32; 2]], kv_tokens: usize) {
     };
     let [q, k, v] = [rows("q", spans.len(), 3.0), rows("k", kv_tokens, 2.0), rows("v", kv_tokens, 1.0)];
     // Keys and values as they come out of a product, and as they are kept.
-    let by_head = [&k, &v].map(|rows| {
-        let laid = data::by_head(rows.as_f32().expect("rows are numbers"), heads, head_dim);
-        f32_tensor(&[heads, kv_tokens, head_dim], laid)
-    });
+    let by_head = [&k, &v].map(|rows| by_head(rows, heads));
     let table = u32_tensor(&[spans.len(), 2], spans.concat());
     let [q_array, k_array, v_array] = [&q, &k, &v].map(array);
     let scale = 1.0 / (head_dim as f32).sqrt();
@@ -52,24 +56,26 @@ fn check_relative(heads: usize, head_dim: usize, spans: &[[u32; 2]], reach: usiz
     let rows = |name: &str, scale: f32| {
         f32_tensor(&[tokens, width], data::uniform(name, tokens * width).iter().map(|x| scale * x).collect())
     };
-    let operands = [
-        rows("q", 3.0),
-        rows("k", 2.0),
-        rows("v", 1.0),
-        u32_tensor(&[tokens, 2], spans.concat()),
-        seeded("bias", &[heads, 2 * reach + 1]),
-    ];
-    let [q, k, v, bias] = [0, 1, 2, 4].map(|i| array(&operands[i]));
+    let [q, k, v] = [rows("q", 3.0), rows("k", 2.0), rows("v", 1.0)];
+    let by_head = [&k, &v].map(|rows| by_head(rows, heads));
+    let (table, biases) = (u32_tensor(&[tokens, 2], spans.concat()), seeded("bias", &[heads, 2 * reach + 1]));
+    let [q_array, k_array, v_array, bias] = [&q, &k, &v, &biases].map(array);
     let scale = 1.0 / (head_dim as f32).sqrt();
     let oracle = kiln_reference::Attention { heads, scale: f64::from(scale) };
-    let expected = kiln_reference::relative_attention([&q, &k, &v], spans, &bias, oracle);
-    let bounds =
-        ATTENTION.bounds(&kiln_reference::relative_attention_terms([&q, &k, &v], spans, &bias, oracle));
-    let what = format!("{heads} heads of {head_dim}, {tokens} tokens, a bias that reaches {reach}");
+    let arrays = [&q_array, &k_array, &v_array];
+    let expected = kiln_reference::relative_attention(arrays, spans, &bias, oracle);
+    let bounds = ATTENTION.bounds(&kiln_reference::relative_attention_terms(arrays, spans, &bias, oracle));
     let options = Attention::new(heads, scale);
-    let build =
-        |g: &mut GraphBuilder, v: &[Value]| g.relative_attention([v[0], v[1], v[2]], v[3], v[4], options);
-    conforms(gpu, what, &operands, build, &expected, &bounds);
+    for [k, v] in [[k, v], by_head] {
+        let what = format!(
+            "{heads} heads of {head_dim}, {tokens} tokens, {:?}, a bias that reaches {reach}",
+            k.shape()
+        );
+        let operands = [q.clone(), k, v, table.clone(), biases.clone()];
+        let build =
+            |g: &mut GraphBuilder, v: &[Value]| g.relative_attention([v[0], v[1], v[2]], v[3], v[4], options);
+        conforms(gpu, what, &operands, build, &expected, &bounds);
+    }
 }
 
 /// Sequences within the reach of a bias and beyond it, causal ones, and the head widths of all kernels.

@@ -18,7 +18,7 @@ struct Product {
     /// In steps of 1/256, so that parts add up to it exactly.
     row: Vec<f32>,
     norm: Vec<f32>,
-    /// Head by head, eight columns to a panel.
+    /// `[panel][k][8]`.
     panels: Vec<f32>,
     made: Array,
     errors: Vec<f64>,
@@ -40,7 +40,8 @@ impl Product {
         Product { row, norm, panels, made: kiln_reference::linear(&normed, &matrix, None), errors }
     }
 
-    /// What a kernel binds first, the weight of a product back behind its own: the row less some parts, and these parts.
+    /// What a kernel binds first: the row less some parts, the norm, and the weight, behind it that of a product back. Then the
+    /// parts.
     fn binds(&self, half: bool, addends: usize, back: Option<&Back>) -> (Vec<Bind>, Bind) {
         let panels = [&self.panels[..], back.map_or(&[], |back| &back.panels)].concat();
         let weight = if half {
@@ -79,7 +80,7 @@ struct Back {
     depth: usize,
     /// `[depth][inner]`.
     matrix: Array,
-    /// Head by head, eight columns to a panel.
+    /// `[head][panel][d][8]`.
     panels: Vec<f32>,
 }
 

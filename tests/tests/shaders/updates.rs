@@ -320,8 +320,8 @@ fn rows_put_in_their_places() {
         for (parts, cols, width, first) in
             [(1, 1, 1, 0), (1, 5, 15, 5), (2, 16, 32, 0), (1, 64, 193, 128), (1, 65, 200, 3), (3, 5, 19, 2)]
         {
-            let (part_rows, index) = (7, [3, u32::MAX, 0, 6, 7]);
-            let all = parts * part_rows;
+            let (table_rows, index) = (7, [3, u32::MAX, 0, 6, 7]);
+            let all = parts * table_rows;
             let table = data::uniform("table", all * cols * each);
             let input = data::uniform("rows", index.len() * width * each);
             for (start, end) in [(0, all), (0, 3), (3, 7), (4, 6), (all - 5, all)] {
@@ -330,8 +330,8 @@ fn rows_put_in_their_places() {
                     cols: u(parts * cols),
                     width: u(width),
                     first_col: u(first),
-                    part_cols: u(cols),
-                    part_rows: u(part_rows),
+                    table_cols: u(cols),
+                    table_rows: u(table_rows),
                     row_first: u(start),
                     row_end: u(end),
                 };
@@ -340,7 +340,7 @@ fn rows_put_in_their_places() {
                 let groups = (index.len() * parts * cols).div_ceil(variant.threads() as usize);
                 let made = Run::new(variant.kernel(), &params, binds, groups).words(gpu);
                 let expected =
-                    put(&table, &input, &index, [part_rows, cols * each, width * each, first * each]);
+                    put(&table, &input, &index, [table_rows, cols * each, width * each, first * each]);
                 let expected = &expected[start * cols * each..end * cols * each];
                 let what = format!(
                     "{} {parts} of {cols} of {width} from {first} into {start}..{end}",
@@ -373,8 +373,8 @@ fn rows_put_in_their_places_of_two() {
     for &variant in put_rows_pair::Variant::ALL {
         let each = if variant == put_rows_pair::Variant::Quad { 4 } else { 1 };
         for (parts, cols, width, first) in [(1, 1, 1, 0), (1, 5, 15, 5), (1, 64, 193, 128), (2, 16, 49, 17)] {
-            let (part_rows, index) = (7, [3, u32::MAX, 0, 6, 7]);
-            let all = parts * part_rows;
+            let (table_rows, index) = (7, [3, u32::MAX, 0, 6, 7]);
+            let all = parts * table_rows;
             let tables = ["first", "second"].map(|name| data::uniform(name, all * cols * each));
             let inputs = ["rows", "others"].map(|name| data::uniform(name, index.len() * width * each));
             for (start, end) in [(0, all), (3, 7), (4, 6)] {
@@ -383,8 +383,8 @@ fn rows_put_in_their_places_of_two() {
                     cols: u(parts * cols),
                     width: u(width),
                     first_col: u(first),
-                    part_cols: u(cols),
-                    part_rows: u(part_rows),
+                    table_cols: u(cols),
+                    table_rows: u(table_rows),
                     row_first: u(start),
                     row_end: u(end),
                 };
@@ -396,7 +396,7 @@ fn rows_put_in_their_places_of_two() {
                 let made = Run::new(variant.kernel(), &params, binds, groups).on(gpu);
                 let made = made.unwrap_or_else(|e| panic!("{}: {e}", variant.kernel())).words();
                 for ((made, table), input) in made.iter().zip(&tables).zip(&inputs) {
-                    let sizes = [part_rows, cols * each, width * each, first * each];
+                    let sizes = [table_rows, cols * each, width * each, first * each];
                     let expected = put(table, input, &index, sizes);
                     let expected = &expected[start * cols * each..end * cols * each];
                     let what =

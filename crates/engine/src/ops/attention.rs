@@ -134,8 +134,7 @@ impl OpRules for Attention {
                 };
                 let bindings = attention_row::Bindings { q, k, v, spans, output }.into_array();
                 let rows = u64::from(kv_tokens.div_ceil(variant.threads()));
-                // Its joins are loops over its invocations.
-                lowering.check_iterations(select::looped(rows, 0) + 1000)?;
+                lowering.check_iterations(select::looped(rows, 0) + select::JOINS)?;
                 let groups = u64::from(tokens.div_ceil(variant.queries())) * u64::from(heads);
                 lowering.dispatch(variant.kernel(), [], &params, bindings, groups)?;
                 continue;

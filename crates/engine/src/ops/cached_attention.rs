@@ -13,12 +13,12 @@ use crate::work::{self, Work};
 /// Self attention of one new token per row, over the tokens behind it and itself: the causal attention of a decoder
 /// (Vaswani et al., 2017) with its keys and values kept, and a bias by distance on the scores.
 ///
-/// qkv is f32 `[rows][3 * inner]`, the new tokens' queries, keys and values; cache is f32 `[2 * heads][slots][head_dim]`,
-/// the keys of earlier tokens and then their values, head by head. past is u32 `[rows][1 + length]`: `past[r][0]` is `n`, how many tokens row `r` has behind it,
-/// at most length, and `past[r][1 + p]` is the slot of the one at position `p`; what stands behind those `n` is not looked
-/// at. bias is f32 `[heads][reach + 1]`: `bias[h][min(n - p, reach)]` is added to the score of position `p`, and
-/// `bias[h][0]` to that of the new token. The output is `[rows][inner]`. Nothing depends on `n` but the numbers, so one
-/// plan serves every step. head_dim, `inner` over the heads, is at most 256. There is no gradient.
+/// qkv is f32 `[rows][3 * inner]`, the new tokens' queries, keys and values; cache is f32 `[2 * heads][slots][head_dim]`, the
+/// keys of earlier tokens and then their values, head by head. past is u32 `[rows][1 + length]`: `past[r][0]` is `n`, how
+/// many tokens row `r` has behind it, at most length, and `past[r][1 + p]` is the slot of the one at position `p`; what
+/// stands behind those `n` is not looked at. bias is f32 `[heads][reach + 1]`: `bias[h][min(n - p, reach)]` is added to the
+/// score of position `p`, and `bias[h][0]` to that of the new token. The output is `[rows][inner]`. Nothing depends on `n`
+/// but the numbers, so one plan serves every step. head_dim, `inner` over the heads, is at most 256. There is no gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CachedAttention {
     /// Number of heads; each takes consecutive columns.
@@ -94,8 +94,7 @@ impl OpRules for CachedAttention {
             let pairs = u64::from(rows) * u64::from(heads);
             if let Some(variant) = select::cached_attention(lowering.profile, head_dim) {
                 let positions = u64::from(length.div_ceil(variant.threads()));
-                // Its joins are loops over its invocations.
-                lowering.check_iterations(select::looped(positions, 0) + 1000)?;
+                lowering.check_iterations(select::looped(positions, 0) + select::JOINS)?;
                 dispatch!(cached_attention_row, variant, pairs);
             } else {
                 let variant = cached_attention_any::Variant::Base;

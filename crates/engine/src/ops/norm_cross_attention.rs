@@ -5,8 +5,8 @@ use kiln_kernels::norm_cross_attention;
 use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
-use crate::row_weight::{JOINS, RowWeight};
-use crate::select::looped;
+use crate::row_weight::RowWeight;
+use crate::select::{JOINS, looped};
 use crate::tensor::{DType, TensorDesc};
 use crate::work::{self, Work};
 
@@ -28,7 +28,7 @@ pub struct NormCrossAttention {
     pub epsilon: Scalar,
     /// Whether it goes on to a product of as many columns as the row has: each head's part of it is then the output. Its
     /// weight, `[heads][depth / 8][head_dim][8]`, lies behind that of the query, and both are one tensor of rows of a panel,
-    /// `[2 * panels * depth][8]`.
+    /// f32 `[2 * panels * depth][8]` or, of halves, u32 `[2 * panels * depth][4]`.
     pub back: bool,
 }
 
@@ -56,7 +56,7 @@ impl OpRules for NormCrossAttention {
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let (inputs, parts) = inputs.split_at(inputs.len().min(6));
         let [row, norm, weight, k, v, spans] = expect::inputs(inputs)?;
-        let parts = RowWeight::parts(row, parts.first().copied())?;
+        let addends = RowWeight::addends(row, parts)?;
         let RowWeight { depth, cols, .. } = self.weight([row, norm, weight])?;
         known_heads(cols, self.heads)?;
         expect::rank("k", k, 3)?;
@@ -64,8 +64,8 @@ impl OpRules for NormCrossAttention {
         expect::numbers("v", v, &k.shape)?;
         expect::dtype("spans", spans, DType::U32)?;
         expect::shape("spans", spans, &[1, 2])?;
-        let (made, sum) =
-            (if self.back { self.heads * depth } else { cols }, if parts > 0 { depth } else { 0 });
+        let made = if self.back { self.heads * depth } else { cols };
+        let sum = if addends > 0 { depth } else { 0 };
         Ok(TensorDesc::f32([made + sum]))
     }
 
@@ -73,7 +73,8 @@ impl OpRules for NormCrossAttention {
         let products = RowWeight::multiply_adds(inputs[2]);
         // Scores and mixture.
         let mixed = work::elements(inputs[3]).saturating_mul(2);
-        Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]))
+        let parts = inputs.get(6).map_or(0, |parts| work::elements(parts));
+        Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]) + parts)
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -90,8 +91,9 @@ impl OpRules for NormCrossAttention {
         };
         let kv_tokens = lowering.input(3).desc.shape[1] as u32;
         let rows = looped(u64::from(kv_tokens.div_ceil(variant.threads())), 0);
-        weight.check_iterations(lowering, head_dim as u64 / 64, rows + JOINS)?;
         let addends = lowering.inputs.get(6).map_or(0, |parts| parts.desc.rows() as u32);
+        let products = weight.iterations(head_dim as u64 / 64) + weight.iterations_back(self.back);
+        lowering.check_iterations(products + weight.iterations_of_parts(addends) + rows + JOINS)?;
         let params = norm_cross_attention::Params {
             heads: self.heads as u32,
             head_dim: head_dim as u32,
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(back.infer(&inputs), Ok(TensorDesc::f32([2 * 32 + 32])));
         let [uneven, wide] = [TensorDesc::f32([1023, 8]), TensorDesc::f32([3, 33])];
         let error = back.infer(&[&row, &norm, &uneven, &k, &k, &spans]).expect_err("odd").to_string();
-        assert_eq!(error, "weight: expected rows for 1 shares of columns and one back, got f32[1023, 8]");
+        assert_eq!(error, "weight: expected a multiple of 64 rows, got f32[1023, 8]");
         let error = back.infer(&[&row, &norm, &both, &k, &k, &spans, &wide]).expect_err("wide").to_string();
         assert_eq!(error, "parts: expected [3, 32], got f32[3, 33]");
         let [narrow, floats] = [TensorDesc::f32([2, 5, 32]), TensorDesc::f32([1, 2])];

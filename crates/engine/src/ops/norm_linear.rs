@@ -15,7 +15,7 @@ use crate::work::{self, Work};
 ///
 /// Inputs: the row `[1][depth]`, the norm's weight `[depth]`, and the product's in panels, f32 `[panels][depth][8]` or, of
 /// halves, u32 `[panels][depth][4]`; then, perhaps, parts `[count][depth]` that are added to the row first. 32 divides the
-/// depth. The output is `[1][cols]`; with parts, the sum follows it, `[1][cols + depth]`. Inserted by the `fuse_step` pass,
+/// depth, which with parts is at most 1,024. The output is `[1][cols]`; with parts, the sum follows it, `[1][cols + depth]`. Inserted by the `fuse_step` pass,
 /// for software adapters whose subgroups are of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormLinear {
@@ -39,27 +39,32 @@ impl OpRules for NormLinear {
     fn infer(&self, inputs: &[&TensorDesc]) -> Result<TensorDesc, Mismatch> {
         let (inputs, parts) = inputs.split_at(inputs.len().min(3));
         let [row, norm, weight] = expect::inputs(inputs)?;
-        let parts = RowWeight::parts(row, parts.first().copied())?;
+        let addends = RowWeight::addends(row, parts)?;
         let columns = RowWeight::of([row, norm, weight])?;
         if self.gated && !weight.rows().is_multiple_of(2) {
             return Err(Mismatch::new("weight", "an even number of panels", weight));
         }
-        let sum = if parts > 0 { columns.depth } else { 0 };
+        let sum = if addends > 0 { columns.depth } else { 0 };
         Ok(TensorDesc::f32([1, self.width(columns) + sum]))
     }
 
     fn work(&self, inputs: &[&TensorDesc], output: &TensorDesc) -> Work {
         let products = RowWeight::multiply_adds(inputs[2]);
-        let parts = u64::from(self.activation.is_some()) + u64::from(self.gated);
-        Work::products(products).and(work::elements(inputs[0]) + parts * work::elements(output))
+        let (row, parts) =
+            (work::elements(inputs[0]), inputs.get(3).map_or(0, |parts| work::elements(parts)));
+        let width = work::elements(output) - if parts > 0 { row } else { 0 };
+        let each = u64::from(self.activation.is_some()) + u64::from(self.gated);
+        Work::products(products).and(row + parts + each * width)
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         use norm_linear::Variant;
         let weight = RowWeight::of([0, 1, 2].map(|index| lowering.input(index).desc))
             .map_err(|mismatch| mismatch.at(lowering.op, lowering.path))?;
-        weight.check_iterations(lowering, 1 + u64::from(self.gated), 0)?;
         let addends = lowering.inputs.get(3).map_or(0, |parts| parts.desc.rows() as u32);
+        lowering.check_iterations(
+            weight.iterations(1 + u64::from(self.gated)) + weight.iterations_of_parts(addends),
+        )?;
         let variant = match (self.gated, lowering.profile.int64) {
             (false, false) => Variant::One,
             (false, true) => Variant::OneWide,

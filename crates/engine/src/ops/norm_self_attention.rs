@@ -7,8 +7,8 @@ use super::norm_cross_attention::known_heads;
 use super::{OpRules, Scalar, expect};
 use crate::error::{Mismatch, Result};
 use crate::lower::Lowering;
-use crate::row_weight::{JOINS, RowWeight};
-use crate::select::looped;
+use crate::row_weight::RowWeight;
+use crate::select::{JOINS, looped};
 use crate::tensor::{DType, TensorDesc};
 use crate::work::{self, Work};
 
@@ -31,7 +31,7 @@ pub struct NormSelfAttention {
     pub epsilon: Scalar,
     /// Whether it goes on to a product of as many columns as the row has: each head's part of it then stands behind the rest
     /// of the output. Its weight, `[heads][depth / 8][head_dim][8]`, lies behind that of the projections, and both are one
-    /// tensor of rows of a panel, `[4 * panels / 3 * depth][8]`.
+    /// tensor of rows of a panel, f32 `[4 * panels / 3 * depth][8]` or, of halves, u32 `[4 * panels / 3 * depth][4]`.
     pub back: bool,
 }
 
@@ -63,7 +63,7 @@ impl OpRules for NormSelfAttention {
     fn work(&self, inputs: &[&TensorDesc], _output: &TensorDesc) -> Work {
         let products = RowWeight::multiply_adds(inputs[2]);
         // Scores and mixture with all that the cache may hold for the row, and with itself.
-        let mixed = (inputs[3].last() as u64 / 2).saturating_mul(2 * inputs[4].last() as u64);
+        let mixed = ((self.heads * inputs[3].last()) as u64).saturating_mul(2 * inputs[4].last() as u64);
         Work::products(products.saturating_add(mixed)).and(work::elements(inputs[0]))
     }
 
@@ -81,7 +81,8 @@ impl OpRules for NormSelfAttention {
         };
         let [length, reach] = [4, 5].map(|index| lowering.input(index).desc.last() as u32 - 1);
         let positions = looped(u64::from(length.div_ceil(variant.threads())), 0);
-        weight.check_iterations(lowering, 3 * head_dim as u64 / 64, positions + JOINS)?;
+        let products = weight.iterations(3 * head_dim as u64 / 64) + weight.iterations_back(self.back);
+        lowering.check_iterations(products + positions + JOINS)?;
         let params = norm_self_attention::Params {
             heads: self.heads as u32,
             head_dim: head_dim as u32,
@@ -126,6 +127,10 @@ mod tests {
             op(2).infer(&[&row, &norm, &weight, &cache, &past, &bias]),
             Ok(TensorDesc::f32([3 * 128]))
         );
+        // The products, then scores and mixture with seven tokens behind the row and with itself.
+        let inputs = [&row, &norm, &weight, &cache, &past, &bias];
+        let work = op(2).work(&inputs, &TensorDesc::f32([3 * 128]));
+        assert_eq!(work, Work::products(32 * 3 * 128 + 128 * 2 * 8).and(32));
         let both = TensorDesc::f32([48 * 32 + 4 * 128, 8]);
         let back = NormSelfAttention { back: true, ..op(2) };
         let made = back.infer(&[&row, &norm, &both, &cache, &past, &bias]);

@@ -3,7 +3,6 @@
 mod back;
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use kiln_gpu::DeviceProfile;
 
@@ -26,8 +25,9 @@ use crate::updates::{PutRows, Rule};
 /// attention that alone reads it. A row's kernels are small enough for the time between them to count, and a kernel that
 /// reads the row learns its norm by the way. For software adapters whose subgroups are of eight; others keep the ops apart.
 ///
-/// The product that leads from an attention back into the row has no kernel either, where the next such norm reads the row:
-/// each head makes its part of it, and the next op adds the parts to the row.
+/// The product that leads from an attention back into the row has no kernel either, where the row has at most 1,024 numbers
+/// and the next norm is that of a linear layer, a gate or a cross attention: each head makes its part of the product, and
+/// that op adds the parts to the row.
 ///
 /// Weights are packed here, for [`pack_weights`](super::pack_weights) knows plain products.
 ///
@@ -37,14 +37,14 @@ pub fn fuse_step(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
     if !shares_by_subgroup(profile) {
         return Ok(graph.clone());
     }
-    let finder = Finder::new(graph, profile);
-    let mut found: Vec<Option<Step>> = graph.nodes().iter().map(|node| finder.step(node)).collect();
+    let fuser = Fuser::new(graph, profile);
+    let mut found: Vec<Option<Step>> = graph.nodes().iter().map(|node| fuser.step(node)).collect();
     if found.iter().all(Option::is_none) {
         return Ok(graph.clone());
     }
     for index in 0..found.len() {
         if let Some(step) = found[index] {
-            found[index] = Some(Step { back: finder.back(index, &step, &found), ..step });
+            found[index] = Some(Step { back: fuser.back(index, &step, &found), ..step });
         }
     }
     // Where a step ends: the node that is replaced by it.
@@ -66,7 +66,7 @@ pub fn fuse_step(graph: &Graph, profile: &DeviceProfile) -> Result<Graph> {
     let mut parts = HashMap::new();
     for (index, node) in graph.nodes().iter().enumerate() {
         match ends[index] {
-            Some((product, step)) => finder.rewrite(&mut rewriter, &mut parts, product, step, node)?,
+            Some((product, step)) => fuser.rewrite(&mut rewriter, &mut parts, product, step, node)?,
             None if absorbed[index] => {}
             None => rewriter.keep(node)?,
         }
@@ -89,10 +89,10 @@ struct Step {
     back: Option<Back>,
 }
 
-/// For values that no op makes any more: the rows and the parts whose sum they are.
+/// For each sum that no op makes yet: the row, and the parts that the next op adds to it.
 type Parts = HashMap<Value, (Value, Value)>;
 
-struct Finder<'a> {
+struct Fuser<'a> {
     graph: &'a Graph,
     limit: u64,
     constant: Vec<bool>,
@@ -103,7 +103,7 @@ struct Finder<'a> {
     readers: Vec<Vec<usize>>,
 }
 
-impl<'a> Finder<'a> {
+impl<'a> Fuser<'a> {
     fn new(graph: &'a Graph, profile: &DeviceProfile) -> Self {
         let mut makers = vec![None; graph.values().len()];
         let mut readers = vec![vec![]; graph.values().len()];
@@ -130,6 +130,7 @@ impl<'a> Finder<'a> {
             && cols.is_multiple_of(PANEL)
             && product.lhs == LhsLayout::RowMajor
             && matches!(product.rhs, RhsLayout::Transposed | RhsLayout::TransposedHalves)
+            && self.graph.desc(node.inputs[1]).rank() == 2
             && self.constant[node.inputs[1].index()]
             && self.bound(node.inputs[1])
             && product.epilogue == Epilogue { activation, ..Epilogue::default() };
@@ -139,7 +140,7 @@ impl<'a> Finder<'a> {
 
     /// The node that takes a product in: a gate, or an attention of kept keys and values.
     fn reader_of(&self, product: Value) -> Option<usize> {
-        let index = *self.readers[product.index()].last()?;
+        let &[index] = self.readers[product.index()].as_slice() else { return None };
         let node = &self.graph.nodes()[index];
         let (width, desc) = (self.graph.desc(product).last(), self.graph.desc(node.output));
         let known = |heads: usize| {
@@ -193,84 +194,80 @@ impl<'a> Finder<'a> {
         if let Some(back) = back {
             weight = self.with_panels_back(rewriter, weight, &step.matmul, back, end)?;
         }
-        let norm = rewriter.value(step.weight);
-        let others: Vec<Value> = end.inputs[1..].iter().map(|&input| rewriter.value(input)).collect();
-        let added = parts.remove(&step.row);
-        let row = added.map_or_else(|| rewriter.value(step.row), |(row, _)| row);
-        let inputs = |others: Vec<Value>| {
-            [vec![row, norm, weight], others, added.iter().map(|(_, parts)| *parts).collect()].concat()
+        let (row, added) = match parts.remove(&step.row) {
+            Some((row, parts)) => (row, Some(parts)),
+            None => (rewriter.value(step.row), None),
         };
-        let (epsilon, back) = (step.norm.epsilon, back.is_some());
-        let (op, inputs): (Op, _) = match &end.op {
-            Op::Gated(Gated { activation }) => {
-                (NormLinear { epsilon, activation: Some(*activation), gated: true }.into(), inputs(vec![]))
-            }
-            &Op::Attention(Attention { heads, scale, .. }) => {
-                (NormCrossAttention { heads, scale, epsilon, back }.into(), inputs(others))
-            }
-            &Op::CachedAttention(CachedAttention { heads, scale }) => {
-                (NormSelfAttention { heads, scale, epsilon, back }.into(), inputs(others))
-            }
-            _ => {
-                let activation = step.matmul.epilogue.activation;
-                (NormLinear { epsilon, activation, gated: false }.into(), inputs(vec![]))
-            }
-        };
-        let made = rewriter.new.add_node(op, inputs, end.path.clone())?;
-        // What lies behind each other in the output: the keys and values of a self attention, what the others make or the
-        // parts of the product back, the sum that was made of parts.
-        let mut output = Output { made, path: &end.path, at: 0 };
-        let width = self.graph.desc(end.output).last();
+        let mut inputs = vec![row, rewriter.value(step.weight), weight];
+        if step.end.is_some() {
+            inputs.extend(end.inputs[1..].iter().map(|&input| rewriter.value(input)));
+        }
+        inputs.extend(added);
+        let made = rewriter.new.add_node(step.op(&end.op), inputs, end.path.clone())?;
+        let output = Output { made, path: &end.path };
+        // Behind each other lie: what a self attention mixed, its key and its value; what other ops make, or the parts of the
+        // product back; the sum of the row and its parts.
+        let mut begin = 0;
         if matches!(end.op, Op::CachedAttention(_)) {
             // What is read of the product stands where it did: the query alone is gone.
-            rewriter.map[product.output.index()] = Some(output.part(rewriter, &[1, cols])?);
-            output.at = 0;
+            rewriter.map[product.output.index()] = Some(output.part(rewriter, 0, &[1, cols])?);
+            begin = cols;
         }
-        if !back {
-            rewriter.map[end.output.index()] = Some(output.part(rewriter, &[1, width])?);
-        } else if let Some(back) = step.back {
-            if matches!(end.op, Op::CachedAttention(_)) {
-                output.at = cols;
-            }
-            let heads =
-                (rewriter.new.desc(made).elements() - output.at) / depth - usize::from(added.is_some());
-            let made = output.part(rewriter, &[heads, depth])?;
-            parts.insert(self.graph.nodes()[back.product].output, (row, made));
-        }
+        let mut stop = rewriter.new.desc(made).elements();
+        let mut sum = row;
         if added.is_some() {
-            let sum = output.part(rewriter, &[1, depth])?;
+            stop -= depth;
+            sum = output.part(rewriter, stop, &[1, depth])?;
             rewriter.map[step.row.index()] = Some(sum);
-            // The product back is added to the sum.
-            if let Some(back) = step.back
-                && let Some((row, _)) = parts.get_mut(&self.graph.nodes()[back.product].output)
-            {
-                *row = sum;
-            }
+        }
+        if let Some(back) = back {
+            let made = output.part(rewriter, begin, &[(stop - begin) / depth, depth])?;
+            parts.insert(back.output, (sum, made));
+        } else {
+            let width = self.graph.desc(end.output).last();
+            rewriter.map[end.output.index()] = Some(output.part(rewriter, 0, &[1, width])?);
         }
         Ok(())
     }
 }
 
-/// An op's output, of which parts are taken in turns.
+impl Step {
+    /// The op that takes the place of the step and of such an end.
+    fn op(&self, end: &Op) -> Op {
+        let (epsilon, back) = (self.norm.epsilon, self.back.is_some());
+        match *end {
+            Op::Gated(Gated { activation }) => {
+                NormLinear { epsilon, activation: Some(activation), gated: true }.into()
+            }
+            Op::Attention(Attention { heads, scale, .. }) => {
+                NormCrossAttention { heads, scale, epsilon, back }.into()
+            }
+            Op::CachedAttention(CachedAttention { heads, scale }) => {
+                NormSelfAttention { heads, scale, epsilon, back }.into()
+            }
+            _ => NormLinear { epsilon, activation: self.matmul.epilogue.activation, gated: false }.into(),
+        }
+    }
+}
+
+/// An op's output, whose parts lie behind each other.
 struct Output<'a> {
     made: Value,
     path: &'a str,
-    at: usize,
 }
 
 impl Output<'_> {
-    /// The elements from where the last part ended, in a shape.
-    fn part(&mut self, rewriter: &mut Rewriter<'_>, shape: &[usize]) -> Result<Value> {
-        let elements: Range<usize> = self.at..self.at + shape.iter().product::<usize>();
-        self.at = elements.end;
+    /// The elements from `start` on, in a shape.
+    fn part(&self, rewriter: &mut Rewriter<'_>, start: usize, shape: &[usize]) -> Result<Value> {
+        let end = start + shape.iter().product::<usize>();
         let desc = rewriter.new.desc(self.made).clone();
         let mut add = |op: Op, input| rewriter.new.add_node(op, vec![input], self.path.to_owned());
         let mut value = self.made;
-        if elements.len() != desc.elements() {
+        if end - start != desc.elements() {
             if desc.rank() > 1 {
                 value = add(Reshape { shape: vec![desc.elements()] }.into(), value)?;
             }
-            value = add(Slice { dim: 0, start: elements.start, end: elements.end }.into(), value)?;
+            value = add(Slice { dim: 0, start, end }.into(), value)?;
         } else if desc.shape == shape {
             return Ok(value);
         }

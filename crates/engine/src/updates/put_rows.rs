@@ -16,8 +16,8 @@ use crate::work::Work;
 /// One variable `[R, W]`, or two alike. Inputs: for each the rows `[n, M]`, of the same type, and the index for all, u32
 /// `[n]`. One past the last row changes nothing; the others must differ from each other.
 ///
-/// A variable `[P, R, W]` is P such tables, each of which takes the W columns behind those of the one before: what a row
-/// holds for several heads is laid head by head.
+/// A variable `[P, R, W]` is P such tables: table p takes the columns from `first_col + p * W` on, so that what a row holds
+/// for several heads is laid head by head. `first_col + P * W` is at most M.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PutRows {
     /// The column of `rows` that goes to the table's first.
@@ -25,7 +25,7 @@ pub struct PutRows {
 }
 
 /// The tables of a variable.
-struct Parts {
+struct Tables {
     count: usize,
     rows: usize,
     cols: usize,
@@ -33,11 +33,11 @@ struct Parts {
     piece_rows: usize,
 }
 
-impl Parts {
-    fn of(table: &TensorDesc) -> Result<Parts, Mismatch> {
+impl Tables {
+    fn of(table: &TensorDesc) -> Result<Tables, Mismatch> {
         match *table.shape.as_slice() {
-            [rows, cols] => Ok(Parts { count: 1, rows, cols, piece_rows: 1 }),
-            [count, rows, cols] => Ok(Parts { count, rows, cols, piece_rows: rows }),
+            [rows, cols] => Ok(Tables { count: 1, rows, cols, piece_rows: 1 }),
+            [count, rows, cols] => Ok(Tables { count, rows, cols, piece_rows: rows }),
             _ => Err(Mismatch::new("table rank", "2 or 3", table)),
         }
     }
@@ -67,7 +67,7 @@ impl UpdateRules for PutRows {
             }
             _ => return Err(Mismatch::new("number of variables", "1 or 2", variables.len())),
         };
-        let cols = Parts::of(table)?.all_cols();
+        let cols = Tables::of(table)?.all_cols();
         expect::dtype("rows", rows, table.dtype)?;
         expect::rank("rows", rows, 2)?;
         if self.first_col.checked_add(cols).is_none_or(|end| end > rows.last()) {
@@ -86,9 +86,9 @@ impl UpdateRules for PutRows {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let [rows, width] = [0, 1].map(|dim| lowering.input(0).desc.shape[dim]);
         let table = lowering.output;
-        let parts = Parts::of(table.desc).expect("the rank was checked with the graph");
-        let cols = parts.all_cols();
-        let wide = [parts.cols, width, self.first_col].iter().all(|size| size.is_multiple_of(4));
+        let tables = Tables::of(table.desc).expect("the rank was checked with the graph");
+        let cols = tables.all_cols();
+        let wide = [tables.cols, width, self.first_col].iter().all(|size| size.is_multiple_of(4));
         let each = if wide { 4 } else { 1 };
         for (at, piece) in table.pieces.iter().enumerate() {
             // Both kernels have the same parameters.
@@ -100,10 +100,10 @@ impl UpdateRules for PutRows {
                         cols: (cols / each) as u32,
                         width: (width / each) as u32,
                         first_col: (self.first_col / each) as u32,
-                        part_cols: (parts.cols / each) as u32,
-                        part_rows: parts.rows as u32,
-                        row_first: (piece.rows.start * parts.piece_rows) as u32,
-                        row_end: (piece.rows.end * parts.piece_rows) as u32,
+                        table_cols: (tables.cols / each) as u32,
+                        table_rows: tables.rows as u32,
+                        row_first: (piece.rows.start * tables.piece_rows) as u32,
+                        row_end: (piece.rows.end * tables.piece_rows) as u32,
                     };
                     let groups = ($moves * cols / each).div_ceil(variant.threads() as usize) as u64;
                     lowering.dispatch(variant.kernel(), [], &params, $bindings.into_array(), groups)?;

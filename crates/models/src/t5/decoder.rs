@@ -1,6 +1,6 @@
 //! The decoder: a step by one token for each row, and whole texts at once.
 
-use kiln_engine::{CachedAttention, DType, EngineError, GraphBuilder, PutRows, Scalar, Value};
+use kiln_engine::{CachedAttention, DType, EngineError, GraphBuilder, PutRows, Value};
 
 use super::encoder::{attention, projection};
 use super::{LM_HEAD, T5, T5Config, bias};
@@ -69,7 +69,7 @@ impl T5 {
         for layer in 0..self.config.num_decoder_layers {
             g.scope(format!("source/block{layer}"), |g| {
                 let [key, value] = self.source_projections(g, layer, encoded)?;
-                let variables = self.source(g, source, layer);
+                let variables = self.source_variables(g, source, layer);
                 g.update(PutRows { first_col: 0 }, &variables, &[key, value, places])
             })?;
         }
@@ -77,7 +77,7 @@ impl T5 {
     }
 
     /// One token for each row: the logits f32 `[rows][vocab_size]` of the tokens after it. Its keys and values join the
-    /// cache, a variable of each layer. The source must have been [kept](Self::keep_source).
+    /// cache, a variable of each layer, f32 `[2 * num_heads][rows * length][d_kv]`. The source must have been [kept](Self::keep_source).
     ///
     /// # Errors
     /// [`EngineError`] where inputs and configuration do not fit.
@@ -103,13 +103,13 @@ impl T5 {
                         let normed = self.norm(g, x, &format!("{name}.0.layer_norm"))?;
                         let qkv = ["q", "k", "v"].map(|which| (part(which), inner));
                         let qkv = g.scope("qkv", |g| self.linear(g, normed, &qkv))?;
-                        let op = CachedAttention { heads, scale: Scalar::new(1.0) };
+                        let op = CachedAttention::new(heads, 1.0);
                         let mixed = g.cached_attention(qkv, cache, inputs.past, bias, op)?;
                         caches.push(cache);
                         made.push(qkv);
                         self.back(g, mixed, x, part("o"))
                     })?;
-                    let source = self.source(g, shape.source, layer);
+                    let source = self.source_variables(g, shape.source, layer);
                     let x = self.cross_attention(g, layer, x, source, inputs.spans)?;
                     self.feed_forward(g, x, &format!("{name}.2"))
                 })?;
@@ -159,7 +159,7 @@ impl T5 {
 
     /// The keys and values that a layer's cross attention reads, f32 `[heads][source][d_kv]` each: variables that the
     /// encoder's plan fills.
-    fn source(&self, g: &mut GraphBuilder, source: usize, layer: usize) -> [Value; 2] {
+    fn source_variables(&self, g: &mut GraphBuilder, source: usize, layer: usize) -> [Value; 2] {
         let shape = [self.config.num_heads, source, self.config.d_kv];
         ["key", "value"]
             .map(|what| g.variable(&format!("source{source}/block{layer}/{what}"), &shape, DType::F32))

@@ -29,11 +29,12 @@ pub struct T5Cost {
     pub encode: Vec<(usize, Samples)>,
     /// From a prompt to the first token.
     pub first_token: Samples,
-    /// Of each step of the decoder: from the token before to its own; of the first, from the prompt.
+    /// Of each step of the decoder, from the token before to its own; of the first of a turn, from the turn's start, when no
+    /// step is under way; of the very first, from the prompt.
     pub steps: Vec<Samples>,
     /// Of the products alone.
     pub products: Samples,
-    /// The share of the products' speed that decoding reached, turn by turn.
+    /// The share of the products' speed that decoding reached, turn by turn; both begin with nothing under way.
     pub shares: Vec<f64>,
     /// Bytes of weights that a token reads.
     pub weight_bytes: u64,
@@ -47,8 +48,8 @@ pub const PROMPTS: [usize; 3] = [64, 256, 512];
 /// The prompt that decoding is measured with, in tokens.
 pub const DECODE_PROMPT: usize = 256;
 
-/// How many tokens are decoded before the products have their turn: a tenth of a second, within which the speed of a machine
-/// seldom changes.
+/// The most tokens that are decoded before the products have their turn. Few, for the speed of a machine changes within seconds:
+/// on two cores without a GPU they take flan-t5-small a tenth of one.
 const TURN: usize = 8;
 
 /// Rows of a weight in the products: a tensor of a size that every device takes.
@@ -150,7 +151,9 @@ impl T5Bench {
         let first = self.first_token(tokens)?;
         cost.first_token.push(first);
         cost.steps[0].push(first);
-        for steps in cost.steps[1..].chunks_mut(TURN) {
+        // Turns of about one length: each counts as much as the others.
+        let turns = (tokens - 1).div_ceil(TURN);
+        for steps in cost.steps[1..].chunks_mut((tokens - 1).div_ceil(turns)) {
             let times = self.decode(steps.len())?;
             let decoding: Duration = times.iter().sum();
             for (samples, time) in steps.iter_mut().zip(times) {

@@ -20,7 +20,8 @@ use crate::pack::{self, Budget};
 use crate::summary::named;
 
 /// Runs the plans of a model: one for the encoder for each of a few sizes, and one for the decoder for each number of
-/// texts, lengths and sources rounded up. All share their weights.
+/// texts, lengths and sources rounded up. All share their weights; where a step of one text has kernels of its own, on software
+/// adapters, it has the weights of attention once more, in the order that suits them.
 ///
 /// [`begin`](Self::begin) reads prompts; as a [`Decoder`] it then goes on from them.
 pub struct Runner {

@@ -1,6 +1,6 @@
 //! Products that lead from an attention back into the row: found, and their weights laid by head.
 
-use super::{Finder, Step};
+use super::{Fuser, Step};
 use crate::error::Result;
 use crate::graph::{Node, Value};
 use crate::ops::{
@@ -20,7 +20,7 @@ pub(super) struct Back {
     pub(super) norm: usize,
 }
 
-impl Finder<'_> {
+impl Fuser<'_> {
     /// The product that alone reads the attention at which a step ends, and that is added to the step's row for a sum that
     /// another step begins with; whoever else reads the sum comes after that one.
     pub(super) fn back(&self, product: usize, step: &Step, found: &[Option<Step>]) -> Option<Back> {
@@ -34,6 +34,7 @@ impl Finder<'_> {
         let Op::Matmul(back) = &node.op else { return None };
         let &[mixed, weight, residual] = node.inputs.as_slice() else { return None };
         let own = &self.graph.nodes()[product];
+        let source = source_of_halves(self.graph, weight);
         let elements: usize =
             [own.inputs[1], weight].map(|value| self.graph.desc(value).elements()).iter().sum();
         let fits = mixed == end.output
@@ -43,9 +44,11 @@ impl Finder<'_> {
             && back.epilogue == Epilogue { residual: true, ..Epilogue::default() }
             && self.graph.desc(node.output) == self.graph.desc(step.row)
             && self.graph.desc(node.output).last() <= LARGEST_SUMMED
+            && self.graph.desc(weight).rank() == 2
             && self.constant[weight.index()]
-            // It is read before its place in the graph.
-            && self.makers[source_of_halves(self.graph, weight).unwrap_or(weight).index()].is_none()
+            // It is read before its place in the graph, and laid by head as numbers.
+            && self.makers[source.unwrap_or(weight).index()].is_none()
+            && back.rhs.is_halves() == source.is_some()
             && (elements * DType::BYTES) as u64 <= self.limit;
         let sum = node.output;
         let readers = &self.readers[sum.index()];

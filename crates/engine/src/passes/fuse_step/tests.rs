@@ -1,3 +1,5 @@
+//! Which ops become one, and which stay apart.
+
 use kiln_gpu::DeviceKind;
 
 use super::*;
@@ -74,7 +76,8 @@ fn a_single_row_takes_an_op_for_each_norm() -> Result<()> {
 fn layer(
     width: usize,
     half: bool,
-    between: fn(&mut GraphBuilder, Value, Value) -> Result<()>,
+    between: fn(&mut GraphBuilder, Value) -> Result<()>,
+    behind: fn(&mut GraphBuilder, Value, Value) -> Result<()>,
 ) -> Result<Graph> {
     let mut g = GraphBuilder::new("g");
     let heads = width / 64;
@@ -100,6 +103,7 @@ fn layer(
     g.update(PutRows { first_col: width }, &[cache], &[qkv, slots])?;
     let mixed = linear(&mut g, "out1", mixed, width)?;
     let first = g.add(x, mixed)?;
+    between(&mut g, first)?;
     let two = normed(&mut g, "norm2", first)?;
     let query = linear(&mut g, "query", two, width)?;
     let attended = g.attention(query, key, value, spans, Attention::new(heads, 1.0))?;
@@ -110,7 +114,7 @@ fn layer(
     let gate = g.gated(crate::Activation::GeluTanh, both)?;
     let back = linear(&mut g, "back", gate, width)?;
     let y = g.add(second, back)?;
-    between(&mut g, first, second)?;
+    behind(&mut g, first, second)?;
     g.output("y", y);
     super::super::fuse_epilogue(&g.finish())
 }
@@ -124,7 +128,7 @@ fn kernels(graph: &Graph) -> Result<Vec<&'static str>> {
 #[test]
 fn products_back_into_the_row_take_no_kernel() -> Result<()> {
     for half in [false, true] {
-        let graph = layer(128, half, |_, _, _| Ok(()))?;
+        let graph = layer(128, half, |_, _| Ok(()), |_, _, _| Ok(()))?;
         let expected = ["norm_self_attention", "norm_cross_attention", "norm_linear", "matmul"];
         assert_eq!(kernels(&graph)?, expected, "{graph}");
         let fused = fuse_step(&graph, &lavapipe())?.to_string();
@@ -133,23 +137,39 @@ fn products_back_into_the_row_take_no_kernel() -> Result<()> {
     Ok(())
 }
 
-/// A sum that is an output, that something reads before the next step can make it, or that is wider than its tile.
+/// A sum that is an output, that something reads before the next step can make it, that changes a variable, or that is wider
+/// than its tile; but not one that is read later.
 #[test]
 fn sums_that_others_need_at_once_have_a_product() -> Result<()> {
-    let first = layer(128, false, |g, first, _| {
+    let nothing = |_: &mut GraphBuilder, _| Ok(());
+    let first = layer(128, false, nothing, |g, first, _| {
         g.output("first", first);
         Ok(())
     })?;
     let one = ["norm_self_attention", "matmul", "norm_cross_attention", "norm_linear", "matmul"];
     assert_eq!(kernels(&first)?, one);
-    let later = layer(128, false, |g, _, second| {
+    let sooner = |g: &mut GraphBuilder, first| {
+        let again = g.relu(first)?;
+        g.output("again", again);
+        Ok(())
+    };
+    let sooner = layer(128, false, sooner, |_, _, _| Ok(()))?;
+    let with_relu =
+        ["norm_self_attention", "matmul", "unary", "norm_cross_attention", "norm_linear", "matmul"];
+    assert_eq!(kernels(&sooner)?, with_relu);
+    let kept = layer(128, false, nothing, |g, first, _| {
+        let variable = g.variable("kept", &[1, 128], DType::F32);
+        g.assign(variable, first)
+    })?;
+    assert_eq!(kernels(&kept)?, one);
+    let later = layer(128, false, nothing, |g, _, second| {
         let again = g.relu(second)?;
         g.output("again", again);
         Ok(())
     })?;
     let later = kernels(&later)?;
     assert!(later.starts_with(&["norm_self_attention", "norm_cross_attention", "norm_linear"]), "{later:?}");
-    let wide = layer(2048, false, |_, _, _| Ok(()))?;
+    let wide = layer(2048, false, |_, _| Ok(()), |_, _, _| Ok(()))?;
     assert_eq!(kernels(&wide)?.iter().filter(|name| **name == "matmul").count(), 3);
     Ok(())
 }
@@ -220,5 +240,38 @@ fn what_cannot_be_one_op_is_left() -> Result<()> {
         g.cached_attention(made, cache, past, bias, Cached::new(2, 1.0))
     };
     assert_eq!(fused(64, 384, false, all_kept)?, ["norm_linear", "cached_attention"]);
+    Ok(())
+}
+
+/// A weight for each of several batches, and halves that are given as such.
+#[test]
+fn weights_of_other_kinds_are_left() -> Result<()> {
+    let mut g = GraphBuilder::new("g");
+    let (x, norm) = (g.input("x", &[1, 64], DType::F32), g.constant("norm", &[64]));
+    let normed = g.rms_norm(x, norm, 1e-6)?;
+    let batches = g.constant("batches", &[3, 16, 64]);
+    let made = g.linear(normed, batches, None)?;
+    g.output("made", made);
+    assert_eq!(names(&fuse_step(&g.finish(), &lavapipe())?)?, ["rms_norm", "matmul"]);
+
+    let mut g = GraphBuilder::new("g");
+    let (x, norm) = (g.input("x", &[1, 64], DType::F32), g.constant("norm", &[64]));
+    let normed = g.rms_norm(x, norm, 1e-6)?;
+    let query = g.constant("query", &[64, 64]);
+    let query = g.pack_half(query)?;
+    let query = g.linear(normed, query, None)?;
+    let [key, value] = ["key", "value"].map(|name| g.variable(name, &[1, 20, 64], DType::F32));
+    let spans = g.input("spans", &[1, 2], DType::U32);
+    let mixed = g.attention(query, key, value, spans, Attention::new(1, 1.0))?;
+    let halves = g.literal_u32(&[64, 32], &[0x3c00_3c00; 64 * 32])?;
+    let back = g.linear(mixed, halves, None)?;
+    let sum = g.add(x, back)?;
+    let last = g.constant("last", &[64]);
+    let normed = g.rms_norm(sum, last, 1e-6)?;
+    let head = g.constant("head", &[16, 64]);
+    let made = g.linear(normed, head, None)?;
+    g.output("made", made);
+    let graph = super::super::fuse_epilogue(&g.finish())?;
+    assert_eq!(kernels(&graph)?, ["norm_cross_attention", "matmul", "norm_linear"]);
     Ok(())
 }

@@ -72,7 +72,7 @@ struct Report<'a> {
     weight_bytes_per_token: u64,
     dispatches_per_token: usize,
     products_ms: f64,
-    /// Median of the rounds.
+    /// Median of the turns.
     share_of_products: f64,
     memory: MemoryReport,
     samples: usize,
@@ -138,7 +138,7 @@ impl BenchT5Args {
             weight_bytes_per_token: cost.weight_bytes,
             dispatches_per_token: cost.dispatches,
             products_ms: milliseconds(cost.products.median()),
-            share_of_products: shares[shares.len() / 2],
+            share_of_products: (shares[(shares.len() - 1) / 2] + shares[shares.len() / 2]) / 2.0,
             memory,
             samples: self.samples,
             adapter,
