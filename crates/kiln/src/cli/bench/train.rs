@@ -24,7 +24,7 @@ use super::memory::MemoryReport;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kiln bench train
-  kiln bench train --arch sk --batch-size 50 --samples 20 --json
+  kiln bench train --arch sk --batch-size 50 --samples 100 --json
 
 A sample is a whole training step: a batch goes to the device, forward, loss,
 backward and update are computed there, and the loss comes back. The shares are
@@ -40,7 +40,7 @@ pub(crate) struct BenchTrainArgs {
     batch_size: usize,
 
     /// How many steps are measured
-    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one::<usize>,
+    #[arg(long, value_name = "N", default_value = "40", value_parser = at_least_one::<usize>,
         allow_negative_numbers = true)]
     samples: usize,
 
