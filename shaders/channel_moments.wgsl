@@ -62,18 +62,15 @@ fn main(
     let lane = thread % LANES;
     let part = channel_part(index);
     let c = part.channel;
-    let begin = part.begin;
     let end = select(0u, part.end, index < params.count);
-    let image = part.image;
-    let last = part.last_image;
     var reference = 0.0;
     if (index < params.count) {
-        reference = vec4<f32>(input[(image * params.channels + c) * params.inner + begin]).x;
+        reference = vec4<f32>(input[(part.image * params.channels + c) * params.inner + part.begin]).x;
     }
     var sum = LOAD();
-    for (var n = image + lane / params.span; n < last; n += LANES / params.span) {
+    for (var n = part.image + lane / params.span; n < part.last_image; n += LANES / params.span) {
         let base = (n * params.channels + c) * params.inner;
-        for (var block = begin + lane % params.span; block < end; block += params.span * BLOCK) {
+        for (var block = part.begin + lane % params.span; block < end; block += params.span * BLOCK) {
             let stop = min(block + params.span * BLOCK, end);
             var block_sum = LOAD();
             for (var i = block; i < stop; i += params.span) {
@@ -83,13 +80,13 @@ fn main(
         }
     }
     // Of a part past the end these numbers mean nothing, and nobody reads them.
-    let elements = f32((i32(last) - i32(image)) * (i32(end) - i32(begin)) * i32(WIDTH));
+    let elements = f32((i32(part.last_image) - i32(part.image)) * (i32(end) - i32(part.begin)) * i32(WIDTH));
     let about = row_sum(thread, total(sum)) / elements;
     var squares = LOAD();
     var rest = LOAD();
-    for (var n = image + lane / params.span; n < last; n += LANES / params.span) {
+    for (var n = part.image + lane / params.span; n < part.last_image; n += LANES / params.span) {
         let base = (n * params.channels + c) * params.inner;
-        for (var block = begin + lane % params.span; block < end; block += params.span * BLOCK) {
+        for (var block = part.begin + lane % params.span; block < end; block += params.span * BLOCK) {
             let stop = min(block + params.span * BLOCK, end);
             var block_squares = LOAD();
             var block_rest = LOAD();

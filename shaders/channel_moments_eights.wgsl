@@ -59,12 +59,8 @@ fn main(
     }
     let part = channel_part(index);
     let c = part.channel;
-    let begin = part.begin;
-    let end = part.end;
-    let image = part.image;
-    let last = part.last_image;
     // The first element is as good a start as any but for chance: the mean of its neighbours is at most a fourth as far off.
-    let at = (image * params.channels + c) * params.inner + begin;
+    let at = (part.image * params.channels + c) * params.inner + part.begin;
     let opening = eight(input[at / 2u * STEP], input[at / 2u * STEP + LAST]);
     var near = opening[0];
     if (at % 2u > 0u) {
@@ -75,10 +71,10 @@ fn main(
     var mean = 0.0;
     var sum = 0.0;
     var squares = 0.0;
-    for (var n = image; n < last; n++) {
+    for (var n = part.image; n < part.last_image; n++) {
         let base = (n * params.channels + c) * params.inner;
-        let stop = (base + end + 1u) / 2u;
-        for (var block = (base + begin) / 2u; block < stop; block += BLOCK) {
+        let stop = (base + part.end + 1u) / 2u;
+        for (var block = (base + part.begin) / 2u; block < stop; block += BLOCK) {
             let block_end = min(block + BLOCK, stop);
             var block_sum = 0.0;
             var block_squares = 0.0;
@@ -87,9 +83,9 @@ fn main(
                 let j = select(i, i + 1u, more);
                 let a = eight(input[i * STEP], input[i * STEP + LAST]);
                 let b = eight(input[j * STEP], input[j * STEP + LAST]);
-                let in0 = 2u * i >= base + begin;
-                let in1 = 2u * i + 1u < base + end;
-                let in3 = more && 2u * j + 1u < base + end;
+                let in0 = 2u * i >= base + part.begin;
+                let in1 = 2u * i + 1u < base + part.end;
+                let in3 = more && 2u * j + 1u < base + part.end;
                 let a0 = a[0] - reference;
                 let a1 = a[1] - reference;
                 let b0 = b[0] - reference;

@@ -69,10 +69,7 @@ fn main(
     let lane = thread % LANES;
     let part = channel_part(index);
     let c = part.channel;
-    let begin = part.begin;
     let end = select(0u, part.end, index < params.count);
-    let image = part.image;
-    let last = part.last_image;
     var centre = 0.0;
     var scale = 1.0;
     var slope = 0.0;
@@ -87,9 +84,9 @@ fn main(
     }
     var sum = LOAD();
     var products = LOAD();
-    for (var n = image + lane / params.span; n < last; n += LANES / params.span) {
+    for (var n = part.image + lane / params.span; n < part.last_image; n += LANES / params.span) {
         let base = (n * params.channels + c) * params.inner;
-        for (var block = begin + lane % params.span; block < end; block += params.span * BLOCK) {
+        for (var block = part.begin + lane % params.span; block < end; block += params.span * BLOCK) {
             let stop = min(block + params.span * BLOCK, end);
             var block_sum = LOAD();
             var block_products = LOAD();

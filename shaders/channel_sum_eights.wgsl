@@ -80,10 +80,6 @@ fn main(
     }
     let part = channel_part(index);
     let c = part.channel;
-    let begin = part.begin;
-    let end = part.end;
-    let image = part.image;
-    let last = part.last_image;
     var by = vec3<f32>();
     var scale = 1.0;
     if (KIND >= 2u) {
@@ -96,10 +92,10 @@ fn main(
     }
     var sum = vec4<f32>();
     var products = vec4<f32>();
-    for (var n = image; n < last; n++) {
+    for (var n = part.image; n < part.last_image; n++) {
         let base = (n * params.channels + c) * params.inner;
-        let stop = (base + end + 1u) / 2u;
-        for (var block = (base + begin) / 2u; block < stop; block += BLOCK) {
+        let stop = (base + part.end + 1u) / 2u;
+        for (var block = (base + part.begin) / 2u; block < stop; block += BLOCK) {
             let block_end = min(block + BLOCK, stop);
             var block_sum = vec4<f32>();
             var block_products = vec4<f32>();
@@ -114,10 +110,10 @@ fn main(
                     x = eight(second[i * STEP], second[i * STEP + LAST]);
                     y = eight(second[j * STEP], second[j * STEP + LAST]);
                 }
-                let a0 = terms(a[0], x[0], by, 2u * i >= base + begin);
-                let a1 = terms(a[1], x[1], by, 2u * i + 1u < base + end);
+                let a0 = terms(a[0], x[0], by, 2u * i >= base + part.begin);
+                let a1 = terms(a[1], x[1], by, 2u * i + 1u < base + part.end);
                 let b0 = terms(b[0], y[0], by, more);
-                let b1 = terms(b[1], y[1], by, more && 2u * j + 1u < base + end);
+                let b1 = terms(b[1], y[1], by, more && 2u * j + 1u < base + part.end);
                 block_sum += (a0.a + a1.a) + (b0.a + b1.a);
                 if (KIND >= 2u) {
                     block_products += (a0.b + a1.b) + (b0.b + b1.b);
